@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Thin: every target calls the script of its name in scripts/, where the work
+# and its explanation are. Variables given to make reach the scripts.
+
+# The kernel flavour of "make kernel": pristine, on, off, debug or noreserve.
+K ?= on
+# The one test that "make test" runs; empty for all.
+T ?=
+
+export BUILD DISCARD JOBS BASE_VERSION
+
+.DEFAULT_GOAL := help
+.PHONY: help setup fetch emulator tree refresh series stat lint bisect \
+	kernel guest run test clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: ## install what is needed: one apt-get line, shown first
+	@scripts/setup
+
+fetch: ## download kernel, emulator and guest sources into build/dl
+	@scripts/fetch
+
+tree: fetch ## build/tree: git tree of the base and one commit per step
+	@scripts/tree
+
+refresh: ## write the commits of build/tree back to patches/ and the new files
+	@scripts/refresh
+
+series: ## build/series: the mails as one would post them
+	@scripts/series
+
+stat: ## patches, new files, and lines changed in existing files by area
+	@scripts/stat
+
+lint: ## check patches, new files, scripts and prose
+	@scripts/lint
+
+bisect: ## build every step of the series, with the option on and off
+	@scripts/bisect
+
+emulator: fetch ## build the emulator whose tags live in guest RAM
+	@scripts/emulator
+
+kernel: tree ## build a kernel: K=pristine, on, off, debug or noreserve
+	@scripts/kernel $(K)
+
+guest: fetch ## build the guest's root: busybox, selftests, our programs
+	@scripts/guest
+
+run: ## boot it, and show the memory won back beside tagged memory
+	@scripts/run
+
+test: ## run all tests, or T=NAME alone
+	@scripts/test $(T)
+
+clean: ## remove build/ but for the downloads
+	@scripts/clean
