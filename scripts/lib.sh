@@ -65,3 +65,12 @@ stamp_fresh()
 	done
 	return 0
 }
+
+# prepare KERNEL...: build what guests of these flavours need and is missing.
+prepare()
+{
+	[[ -x ${QEMU:-$BUILD/emulator/bin/qemu-system-aarch64} ]] || "$TOP/scripts/emulator"
+	[[ -e $BUILD/tree/Makefile && -e $BUILD/pristine/Makefile ]] || "$TOP/scripts/tree"
+	"$TOP/scripts/kernel" "$@"
+	"$TOP/scripts/guest"
+}
