@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * All numbers that the kernel shows of tag storage agree, with no tagged memory,
+ * with some, and after it is gone:
+ *  - meminfo, vmstat, zoneinfo, pagetypeinfo and the regions file;
+ *  - blocks taken less blocks given back are the blocks that are reserved.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ts_common.h"
+
+#define NR	16384
+#define TRIES	20
+
+static struct ts_region regions[32];
+static int nr_regions;
+
+/* Free pages of type Metadata, or -1. */
+static long pagetype_free(void)
+{
+	static const char row[] = "type     Metadata";
+	char line[512];
+	long free = -1;
+	FILE *f;
+
+	f = fopen("/proc/pagetypeinfo", "r");
+	if (!f)
+		return -1;
+	while (fgets(line, sizeof(line), f)) {
+		char *p = strstr(line, row), *end;
+		int order;
+
+		if (!p)
+			continue;
+		if (free < 0)
+			free = 0;
+		p += strlen(row);
+		for (order = 0;; order++, p = end) {
+			/* A list that is too long is shown as ">100000". */
+			p += strspn(p, " >");
+			free += strtol(p, &end, 10) << order;
+			if (p == end)
+				break;
+		}
+	}
+	fclose(f);
+	return free;
+}
+
+/* Counters move while one looks: what differs has to agree some time soon. */
+static size_t agree(size_t (*check)(bool report))
+{
+	int i;
+
+	for (i = 0; i < TRIES; i++) {
+		if (!check(i == TRIES - 1))
+			return 0;
+		usleep(200 * 1000);
+	}
+	return 1;
+}
+
+static size_t differ(bool report, const char *a, long x, const char *b, long y)
+{
+	if (x == y)
+		return 0;
+	if (report)
+		ksft_print_msg("%s is %ld, %s is %ld\n", a, x, b, y);
+	return 1;
+}
+
+static size_t check_files(bool report)
+{
+	long kb = ts_psize / 1024, type_free = pagetype_free();
+	size_t bad;
+
+	bad = differ(report, "meminfo free", ts_meminfo("MetadataFree") / kb,
+		     "vmstat free", ts_vmstat("nr_free_metadata"));
+	bad += differ(report, "meminfo reserved",
+		      ts_meminfo("MetadataReserved") / kb,
+		      "vmstat reserved", ts_vmstat("nr_metadata_reserved"));
+	bad += differ(report, "zoneinfo free", ts_zoneinfo("nr_free_metadata"),
+		      "vmstat free", ts_vmstat("nr_free_metadata"));
+	bad += differ(report, "zoneinfo reserved",
+		      ts_zoneinfo("nr_metadata_reserved"),
+		      "vmstat reserved", ts_vmstat("nr_metadata_reserved"));
+	if (type_free >= 0)
+		bad += differ(report, "pagetypeinfo free", type_free,
+			      "vmstat free", ts_vmstat("nr_free_metadata"));
+	return bad;
+}
+
+static size_t check_sum(bool report)
+{
+	long total = ts_meminfo("MetadataTotal");
+	long used = ts_meminfo("MetadataFree") + ts_meminfo("MetadataReserved");
+
+	if (used <= total)
+		return 0;
+	if (report)
+		ksft_print_msg("%ld kB free and reserved of %ld kB\n", used, total);
+	return 1;
+}
+
+static size_t check_events(bool report)
+{
+	struct ts_counters c;
+
+	ts_counters(&c);
+	return differ(report, "blocks taken and not given back",
+		      (c.buddy + c.moved + c.contig - c.release) *
+		      (long)regions[0].block_pages,
+		      "vmstat reserved", c.reserved);
+}
+
+static size_t check_regions(bool report)
+{
+	unsigned long reserved = 0, pinned = 0, total = 0;
+	size_t bad = 0;
+	int i;
+
+	nr_regions = ts_regions(regions, ARRAY_SIZE(regions));
+	for (i = 0; i < nr_regions; i++) {
+		struct ts_region *r = &regions[i];
+
+		reserved += r->reserved * r->block_pages;
+		pinned += r->pinned * r->block_pages;
+		total += r->blocks * r->block_pages;
+		bad += r->blocks * r->block_pages > r->tag_pages;
+		bad += r->reserved > r->blocks;
+		bad += r->tagged_pages > r->reserved * r->block_pages * TS_COVER;
+		bad += r->tag_pages * TS_COVER < r->data_pages;
+	}
+	if (bad && report)
+		ksft_print_msg("a line of the regions file contradicts itself\n");
+	/* Blocks that stay reserved for ever never were in the allocator. */
+	bad += differ(report, "regions reserved", reserved, "vmstat reserved",
+		      ts_vmstat("nr_metadata_reserved"));
+	bad += differ(report, "regions total less pinned", total - pinned,
+		      "meminfo total",
+		      ts_meminfo("MetadataTotal") * 1024 / ts_psize);
+	return bad;
+}
+
+static bool one_block_size(void)
+{
+	int i;
+
+	nr_regions = ts_regions(regions, ARRAY_SIZE(regions));
+	for (i = 1; i < nr_regions; i++)
+		if (regions[i].block_pages != regions[0].block_pages)
+			return false;
+	return true;
+}
+
+/* Check before, with and after tagged memory. */
+static size_t all_states(size_t (*check)(bool report))
+{
+	size_t bad;
+	char *mem;
+
+	bad = ts_expect(!agree(check), "numbers to agree at the start");
+	mem = ts_map(NR, TS_RWT, 0);
+	ts_write(mem, 0, NR, 1);
+	bad += ts_expect(!agree(check), "numbers to agree with tagged memory");
+	bad += ts_check(mem, 0, NR, 1);
+	ts_unmap(mem, NR);
+	bad += ts_expect(!agree(check), "numbers to agree at the end");
+	return bad;
+}
+
+static int files(void)
+{
+	return ts_result(all_states(check_files));
+}
+
+static int sum(void)
+{
+	return ts_result(all_states(check_sum));
+}
+
+static int events(void)
+{
+	if (!one_block_size())
+		return ts_skip("regions differ in their block size");
+	return ts_result(all_states(check_events));
+}
+
+static int region_lines(void)
+{
+	return ts_result(all_states(check_regions));
+}
+
+/* Free metadata pages are free memory, reserved ones are not. */
+static int mem_free(void)
+{
+	long kb = ts_psize / 1024;
+	size_t bad;
+
+	bad = ts_expect(ts_meminfo("MemFree") >= ts_meminfo("MetadataFree"),
+			"MemFree to contain MetadataFree");
+	bad += ts_expect(ts_meminfo("MemTotal") >= ts_meminfo("MetadataTotal"),
+			 "MemTotal to contain MetadataTotal");
+	bad += ts_expect(ts_zoneinfo("nr_free_pages") >=
+			 ts_meminfo("MetadataFree") / kb,
+			 "nr_free_pages to contain metadata pages");
+	return ts_result(bad);
+}
+
+static const struct ts_case cases[] = {
+	{ "the files agree", files, TS_NEED_COUNTERS },
+	{ "free and reserved are within the total", sum, TS_NEED_COUNTERS },
+	{ "taken less given back is reserved", events,
+	  TS_NEED_COUNTERS | TS_NEED_REGIONS },
+	{ "the regions file agrees", region_lines,
+	  TS_NEED_COUNTERS | TS_NEED_REGIONS },
+	{ "part of free and of total memory", mem_free, TS_NEED_COUNTERS },
+};
+
+int main(void)
+{
+	return ts_main(cases, ARRAY_SIZE(cases));
+}

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A page of a PROT_MTE mapping starts with zero data and zero tags, and holds
+ * the data and the tags that are written to it.
+ *
+ * Tag storage that was not taken out of the page allocator shows here as tags
+ * that change, stale tags or corrupt data.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <string.h>
+
+#include "ts_common.h"
+
+#define NR	2048
+
+static sigjmp_buf env;
+
+static size_t data_zero(const char *mem, size_t nr)
+{
+	const unsigned long *p = (const unsigned long *)mem;
+	size_t i;
+
+	for (i = 0; i < nr * ts_psize / sizeof(*p); i++)
+		if (p[i])
+			return ts_expect(false, "word %zu to be zero", i);
+	return 0;
+}
+
+/* Write to a new page before its tags are read. */
+static int write_first(void)
+{
+	char *mem = ts_map(NR, TS_RWT, 0);
+	size_t i, bad = 0;
+
+	for (i = 0; i < NR; i++)
+		ts_store(mem + i * ts_psize, 1);
+	bad += ts_tags_zero(mem, 0, NR);
+	ts_unmap(mem, NR);
+	return ts_result(bad);
+}
+
+/* Write a tag as the first access. */
+static int tag_first(void)
+{
+	char *mem = ts_map(NR, TS_RWT, 0);
+	size_t i, bad = 0;
+
+	for (i = 0; i < NR; i++)
+		ts_stg(mem + i * ts_psize + TS_GRANULE, 5);
+	for (i = 0; i < NR; i++) {
+		char *p = mem + i * ts_psize;
+
+		bad += ts_ldg(p) != 0 || ts_ldg(p + TS_GRANULE) != 5 ||
+		       ts_ldg(p + 2 * TS_GRANULE) != 0;
+	}
+	bad = ts_expect(!bad, "no neighbour of a granule to change, %zu do", bad);
+	ts_tco(true);
+	bad += data_zero(mem, NR);
+	ts_tco(false);
+	ts_unmap(mem, NR);
+	return ts_result(bad);
+}
+
+static int hold(int flags)
+{
+	char *mem = ts_map(NR, TS_RWT, flags);
+	size_t bad;
+
+	bad = ts_tags_zero(mem, 0, NR);
+	bad += data_zero(mem, NR);
+	ts_write(mem, 0, NR, 1);
+	bad += ts_check(mem, 0, NR, 1);
+	ts_write(mem, 0, NR, 2);
+	bad += ts_check(mem, 0, NR, 2);
+	ts_unmap(mem, NR);
+	return ts_result(bad);
+}
+
+static int hold_private(void)
+{
+	return hold(MAP_PRIVATE);
+}
+
+static int hold_shared(void)
+{
+	return hold(MAP_SHARED);
+}
+
+static int hold_populate(void)
+{
+	return hold(MAP_PRIVATE | MAP_POPULATE);
+}
+
+/* The next owner of a page finds zero tags, by way of an untagged owner too. */
+static int next_owner(void)
+{
+	size_t bad = 0;
+	char *mem;
+	int i;
+
+	for (i = 0; i < 8; i++) {
+		mem = ts_map(NR, TS_RWT, 0);
+		bad += ts_tags_zero(mem, 0, NR);
+		ts_write(mem, 0, NR, i);
+		ts_unmap(mem, NR);
+
+		if (i & 1)
+			continue;
+		mem = ts_map(NR, TS_RW, 0);
+		ts_data_write(mem, 0, NR, i);
+		bad += ts_data_check(mem, 0, NR, i);
+		ts_unmap(mem, NR);
+	}
+	return ts_result(bad);
+}
+
+/* What lies beside tagged memory keeps its data. */
+static int beside(void)
+{
+	char *data = ts_map(NR, TS_RW, 0);
+	char *tagged = ts_map(NR, TS_RWT, 0);
+	size_t i, bad;
+
+	for (i = 0; i < NR; i += 16) {
+		ts_data_write(data, i, 16, 7);
+		ts_write(tagged, i, 16, 8);
+	}
+	bad = ts_data_check(data, 0, NR, 7);
+	bad += ts_check(tagged, 0, NR, 8);
+	ts_unmap(data, NR);
+	bad += ts_check(tagged, 0, NR, 8);
+	ts_unmap(tagged, NR);
+	return ts_result(bad);
+}
+
+static void on_segv(int sig, siginfo_t *info, void *context)
+{
+	(void)sig;
+	(void)context;
+	siglongjmp(env, info->si_code);
+}
+
+/* An access by a pointer with another tag is refused. */
+static int mismatch(void)
+{
+	struct sigaction sa = { .sa_sigaction = on_segv, .sa_flags = SA_SIGINFO };
+	char *mem = ts_map(1, TS_RWT, 0);
+	size_t bad;
+	int code;
+
+	ts_stg(mem, 3);
+	sigaction(SIGSEGV, &sa, NULL);
+	code = sigsetjmp(env, 1);
+	if (!code)
+		ts_store(ts_ptr(mem, 4), 1);
+	signal(SIGSEGV, SIG_DFL);
+
+	bad = ts_expect(code == SEGV_MTESERR, "SEGV_MTESERR, is %d", code);
+	ts_store(ts_ptr(mem, 3), 2);
+	bad += ts_expect(ts_load(ts_ptr(mem, 3)) == 2, "2 to be read");
+	ts_unmap(mem, 1);
+	return ts_result(bad);
+}
+
+/* Each page that is tagged has its storage. */
+static int reserved_grows(void)
+{
+	struct ts_counters before, after;
+	char *mem;
+	size_t bad;
+
+	ts_counters(&before);
+	mem = ts_map(8 * NR, TS_RWT, 0);
+	ts_write(mem, 0, 8 * NR, 1);
+	ts_counters(&after);
+
+	bad = ts_expect(after.reserved >= (long)(8 * NR / TS_COVER),
+			"%lu pages of storage or more for %u pages, not %ld",
+			8 * NR / TS_COVER, 8 * NR, after.reserved);
+	bad += ts_expect(after.reserved > before.reserved,
+			 "nr_metadata_reserved to grow");
+	bad += ts_check(mem, 0, 8 * NR, 1);
+	ts_unmap(mem, 8 * NR);
+	return ts_result(bad);
+}
+
+static const struct ts_case cases[] = {
+	{ "zero tags after the first write", write_first, 0 },
+	{ "zero data and tags beside the first tag", tag_first, 0 },
+	{ "private mapping holds data and tags", hold_private, 0 },
+	{ "shared mapping holds data and tags", hold_shared, 0 },
+	{ "populated mapping holds data and tags", hold_populate, 0 },
+	{ "next owner starts with zero tags", next_owner, 0 },
+	{ "untagged memory beside keeps its data", beside, 0 },
+	{ "access with a wrong tag is refused", mismatch, 0 },
+	{ "storage is reserved", reserved_grows, TS_NEED_COUNTERS },
+};
+
+int main(void)
+{
+	return ts_main(cases, ARRAY_SIZE(cases));
+}

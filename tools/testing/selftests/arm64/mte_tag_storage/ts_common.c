@@ -1,0 +1,886 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Helpers shared by the tests of dynamic MTE tag storage, see ts_common.h.
+ */
+#define _GNU_SOURCE
+
+#include <dirent.h>
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <sys/auxv.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#include "ts_common.h"
+
+#define THP_DIR		"/sys/kernel/mm/transparent_hugepage/"
+#define REGIONS_FILE	"/sys/kernel/debug/mte_tag_storage/regions"
+#define DT_PATH		"/proc/device-tree"
+
+#ifndef HWCAP2_MTE
+#define HWCAP2_MTE	0x40000
+#endif
+#ifndef PR_SET_TAGGED_ADDR_CTRL
+#define PR_SET_TAGGED_ADDR_CTRL	55
+#endif
+#define TS_PR_TAGGED_ADDR	0x1UL
+#define TS_PR_TCF_SYNC		0x2UL
+#define TS_PR_TAG_ALL		(0xfffeUL << 3)
+
+#define PM_PRESENT	0x8000000000000000UL
+#define PM_SWAPPED	0x4000000000000000UL
+#define PM_PFN		0x007fffffffffffffUL
+
+size_t ts_psize;
+
+static char skip_reason[256];
+
+/* Settings that were changed and have to be put back at exit. */
+static struct {
+	char path[128];
+	char value[128];
+} saved[8];
+static int nr_saved;
+static pid_t saved_by;
+
+/*
+ * Setup and results
+ */
+
+int ts_expect(bool ok, const char *fmt, ...)
+{
+	char buf[256];
+	va_list ap;
+
+	if (ok)
+		return 0;
+
+	va_start(ap, fmt);
+	vsnprintf(buf, sizeof(buf), fmt, ap);
+	va_end(ap);
+	ksft_print_msg("expected: %s\n", buf);
+	return 1;
+}
+
+int ts_result(size_t bad)
+{
+	return bad ? KSFT_FAIL : KSFT_PASS;
+}
+
+int ts_skip(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(skip_reason, sizeof(skip_reason), fmt, ap);
+	va_end(ap);
+	return KSFT_SKIP;
+}
+
+/* Enable tagged pointers and synchronous checks; or end, skipped. */
+void ts_setup(void)
+{
+	unsigned long ctrl = TS_PR_TAGGED_ADDR | TS_PR_TCF_SYNC | TS_PR_TAG_ALL;
+
+	ts_psize = sysconf(_SC_PAGESIZE);
+	if (!(getauxval(AT_HWCAP2) & HWCAP2_MTE))
+		ksft_exit_skip("MTE not available\n");
+	if (prctl(PR_SET_TAGGED_ADDR_CTRL, ctrl, 0, 0, 0))
+		ksft_exit_fail_msg("prctl(PR_SET_TAGGED_ADDR_CTRL): %s\n",
+				   strerror(errno));
+}
+
+static bool have_nodes(void)
+{
+	char buf[64] = "";
+
+	ts_read_file("/sys/devices/system/node/has_memory", buf, sizeof(buf));
+	return strpbrk(buf, ",-");
+}
+
+const char *ts_missing(unsigned int need)
+{
+	struct ts_region r;
+
+	if ((need & TS_NEED_ROOT) && geteuid())
+		return "needs root";
+	if ((need & TS_NEED_COUNTERS) && ts_vmstat("nr_metadata_reserved") < 0)
+		return "no tag storage counters in /proc/vmstat";
+	if ((need & TS_NEED_COUNTERS) && ts_meminfo("MetadataTotal") <= 0)
+		return "tag storage is not in use as memory";
+	if ((need & TS_NEED_REGIONS) && ts_regions(&r, 1) < 1)
+		return "no region readable by debugfs and " DT_PATH;
+	if ((need & TS_NEED_REGIONS) && !ts_pfn(&ts_psize))
+		return "/proc/self/pagemap shows no PFN";
+	if ((need & TS_NEED_SWAP) && ts_meminfo("SwapFree") < 64 * 1024)
+		return "less than 64 MiB of swap";
+	if ((need & TS_NEED_THP) && !ts_huge_size())
+		return "no transparent huge pages";
+	if ((need & TS_NEED_NODES) && !have_nodes())
+		return "one memory node only";
+	if ((need & TS_NEED_CPUS) && sysconf(_SC_NPROCESSORS_ONLN) < 2)
+		return "one CPU only";
+	return NULL;
+}
+
+int ts_main(const struct ts_case *cases, unsigned int nr)
+{
+	unsigned int i;
+
+	ksft_print_header();
+	ts_setup();
+	ksft_set_plan(nr);
+
+	for (i = 0; i < nr; i++) {
+		const char *missing = ts_missing(cases[i].need);
+		int result;
+
+		if (missing) {
+			ksft_test_result_skip("%s: %s\n", cases[i].name, missing);
+			continue;
+		}
+
+		result = cases[i].fn();
+		if (result == KSFT_SKIP)
+			ksft_test_result_skip("%s: %s\n", cases[i].name,
+					      skip_reason);
+		else
+			ksft_test_result(result == KSFT_PASS, "%s\n",
+					 cases[i].name);
+	}
+
+	ksft_finished();
+}
+
+/*
+ * Files of the kernel
+ */
+
+int ts_read_file(const char *path, char *buf, size_t size)
+{
+	size_t len = 0;
+	ssize_t n;
+	int fd;
+
+	fd = open(path, O_RDONLY);
+	if (fd < 0)
+		return -errno;
+	while (len < size - 1) {
+		n = read(fd, buf + len, size - 1 - len);
+		if (n <= 0)
+			break;
+		len += n;
+	}
+	close(fd);
+	buf[len] = '\0';
+	return len;
+}
+
+int ts_write_file(const char *path, const char *value)
+{
+	ssize_t n;
+	int fd;
+
+	fd = open(path, O_WRONLY);
+	if (fd < 0)
+		return -errno;
+	n = write(fd, value, strlen(value));
+	n = n < 0 ? -errno : 0;
+	close(fd);
+	return n;
+}
+
+static void restore_settings(void)
+{
+	/* A forked child that ends must not restore. */
+	if (getpid() != saved_by)
+		return;
+	while (nr_saved--)
+		ts_write_file(saved[nr_saved].path, saved[nr_saved].value);
+}
+
+/* Set a THP control such as "enabled"; the old value is restored at exit. */
+void ts_thp_set(const char *name, const char *value)
+{
+	char path[128], buf[128], *old, *end;
+	int i;
+
+	snprintf(path, sizeof(path), THP_DIR "%s", name);
+	if (ts_read_file(path, buf, sizeof(buf)) <= 0)
+		return;
+
+	/* "always [madvise] never", or a plain number */
+	old = strchr(buf, '[');
+	old = old ? old + 1 : buf;
+	end = strpbrk(old, "]\n");
+	if (end)
+		*end = '\0';
+	if (!strcmp(old, value) || ts_write_file(path, value))
+		return;
+
+	for (i = 0; i < nr_saved; i++)
+		if (!strcmp(saved[i].path, path))
+			return;
+	if (nr_saved == ARRAY_SIZE(saved))
+		return;
+	if (!nr_saved) {
+		saved_by = getpid();
+		atexit(restore_settings);
+	}
+	snprintf(saved[nr_saved].path, sizeof(saved[0].path), "%s", path);
+	snprintf(saved[nr_saved].value, sizeof(saved[0].value), "%s", old);
+	nr_saved++;
+}
+
+/*
+ * Sum of the numbers after @name, with or without a colon, in @path. The lines
+ * of zoneinfo repeat for each zone, those of the other files stand once.
+ */
+static long sum_of(const char *path, const char *name)
+{
+	size_t len = strlen(name);
+	char line[256];
+	long sum = -1;
+	FILE *f;
+
+	f = fopen(path, "r");
+	if (!f)
+		return -1;
+	while (fgets(line, sizeof(line), f)) {
+		char *p = line + strspn(line, " ");
+
+		if (strncmp(p, name, len) || !strchr(": ", p[len]))
+			continue;
+		if (sum < 0)
+			sum = 0;
+		sum += strtol(p + len + 1, NULL, 10);
+	}
+	fclose(f);
+	return sum;
+}
+
+/* Counters are per CPU: fold them, where that is allowed, before reading. */
+static void fold_counters(void)
+{
+	ts_write_file("/proc/sys/vm/stat_refresh", "1");
+}
+
+long ts_meminfo(const char *name)
+{
+	fold_counters();
+	return sum_of("/proc/meminfo", name);
+}
+
+long ts_vmstat(const char *name)
+{
+	fold_counters();
+	return sum_of("/proc/vmstat", name);
+}
+
+long ts_zoneinfo(const char *name)
+{
+	fold_counters();
+	return sum_of("/proc/zoneinfo", name);
+}
+
+void ts_counters(struct ts_counters *c)
+{
+	static const char file[] = "/proc/vmstat";
+
+	fold_counters();
+	c->free = sum_of(file, "nr_free_metadata");
+	c->reserved = sum_of(file, "nr_metadata_reserved");
+	c->shared = sum_of(file, "metadata_reserve_shared");
+	c->buddy = sum_of(file, "metadata_reserve_buddy");
+	c->moved = sum_of(file, "metadata_reserve_moved");
+	c->contig = sum_of(file, "metadata_reserve_contig");
+	c->fail = sum_of(file, "metadata_reserve_fail");
+	c->release = sum_of(file, "metadata_release");
+	c->none_fault = sum_of(file, "metadata_none_fault");
+	c->none_around = sum_of(file, "metadata_none_around");
+}
+
+/* Wait until at most @max pages of tag storage are reserved. */
+bool ts_wait_reserved(long max, unsigned int seconds)
+{
+	double end = ts_now() + seconds;
+
+	while (ts_vmstat("nr_metadata_reserved") > max) {
+		if (ts_now() > end)
+			return false;
+		usleep(50 * 1000);
+	}
+	return true;
+}
+
+static long field(const char *line, const char *name)
+{
+	const char *p = strstr(line, name);
+
+	return p ? strtol(p + strlen(name), NULL, 10) : -1;
+}
+
+/* The first base and size of the "reg" of a node with two cells for each. */
+static bool dt_reg(const char *node, unsigned long *base, unsigned long *size)
+{
+	unsigned long reg[2];
+	char path[256];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), DT_PATH "%s/reg", node);
+	fd = open(path, O_RDONLY);
+	if (fd < 0)
+		return false;
+	n = read(fd, reg, sizeof(reg));
+	close(fd);
+	if (n != sizeof(reg))
+		return false;
+	*base = be64toh(reg[0]) / ts_psize;
+	*size = be64toh(reg[1]) / ts_psize;
+	return true;
+}
+
+static unsigned int dt_cell(const char *node, const char *prop)
+{
+	unsigned int cell = 0;
+	char path[256];
+	int fd;
+
+	snprintf(path, sizeof(path), DT_PATH "%s/%s", node, prop);
+	fd = open(path, O_RDONLY);
+	if (fd < 0)
+		return 0;
+	if (read(fd, &cell, sizeof(cell)) != sizeof(cell))
+		cell = 0;
+	close(fd);
+	return be32toh(cell);
+}
+
+/* Find the memory that the tag storage of @node belongs to. */
+static bool dt_memory(const char *node, struct ts_region *r)
+{
+	unsigned int phandle = dt_cell(node, "memory");
+	unsigned long size;
+	struct dirent *d;
+	bool ret = false;
+	DIR *dir;
+
+	if (!phandle)
+		phandle = dt_cell(node, "tagged-memory");
+	if (!phandle)
+		return false;
+
+	dir = opendir(DT_PATH);
+	if (!dir)
+		return false;
+	while (!ret && (d = readdir(dir))) {
+		char name[260];
+
+		if (strncmp(d->d_name, "memory", 6))
+			continue;
+		snprintf(name, sizeof(name), "/%s", d->d_name);
+		if (dt_cell(name, "phandle") == phandle)
+			ret = dt_reg(name, &r->data_pfn, &size);
+	}
+	closedir(dir);
+	return ret;
+}
+
+/* Read up to @max regions; their number, or a negative error. */
+int ts_regions(struct ts_region *r, int max)
+{
+	char line[512], node[128];
+	unsigned long size;
+	int nr = 0;
+	FILE *f;
+
+	f = fopen(REGIONS_FILE, "r");
+	if (!f)
+		return -errno;
+	while (nr < max && fgets(line, sizeof(line), f)) {
+		const char *p = strstr(line, "node=");
+
+		if (!p || sscanf(p, "node=%127s", node) != 1)
+			continue;
+		if (!dt_reg(node, &r->tag_pfn, &size) || !dt_memory(node, r))
+			continue;
+		r->data_pages = field(line, "data_pages=");
+		r->tag_pages = field(line, "tag_pages=");
+		r->block_pages = field(line, "block_pages=");
+		r->blocks = field(line, "blocks=");
+		r->pinned = field(line, "pinned=");
+		r->reserved = field(line, "reserved=");
+		r->tagged_pages = field(line, "tagged_pages=");
+		r++;
+		nr++;
+	}
+	fclose(f);
+	return nr;
+}
+
+/* The region that has @pfn in its tag storage. */
+const struct ts_region *ts_storage_of(const struct ts_region *r, int nr,
+				      unsigned long pfn)
+{
+	for (; nr > 0; nr--, r++)
+		if (pfn >= r->tag_pfn && pfn < r->tag_pfn + r->tag_pages)
+			return r;
+	return NULL;
+}
+
+/*
+ * Memory
+ */
+
+char *ts_map(size_t nr, int prot, int flags)
+{
+	char *mem;
+
+	if (!(flags & MAP_SHARED))
+		flags |= MAP_PRIVATE;
+	mem = mmap(NULL, nr * ts_psize, prot, flags | MAP_ANONYMOUS, -1, 0);
+	if (mem == MAP_FAILED)
+		ksft_exit_fail_msg("mmap of %zu pages: %s\n", nr,
+				   strerror(errno));
+	return mem;
+}
+
+void ts_unmap(char *mem, size_t nr)
+{
+	munmap(mem, nr * ts_psize);
+}
+
+void ts_protect(char *mem, size_t first, size_t nr, int prot)
+{
+	if (mprotect(mem + first * ts_psize, nr * ts_psize, prot))
+		ksft_exit_fail_msg("mprotect(%#x) of %zu pages: %s\n", prot, nr,
+				   strerror(errno));
+}
+
+/*
+ * Size of a huge page; 0 if MADV_HUGEPAGE has no effect and cannot be made to
+ * have one.
+ */
+size_t ts_huge_size(void)
+{
+	char buf[128] = "";
+
+	if (ts_read_file(THP_DIR "enabled", buf, sizeof(buf)) <= 0)
+		return 0;
+	if (strstr(buf, "[never]")) {
+		ts_thp_set("enabled", "madvise");
+		ts_read_file(THP_DIR "enabled", buf, sizeof(buf));
+		if (strstr(buf, "[never]"))
+			return 0;
+	}
+	if (ts_read_file(THP_DIR "hpage_pmd_size", buf, sizeof(buf)) <= 0)
+		return 0;
+	return strtoul(buf, NULL, 10);
+}
+
+/*
+ * Map @size bytes, untagged and not touched, aligned to a huge page and with
+ * MADV_HUGEPAGE set.
+ */
+char *ts_map_huge(size_t size)
+{
+	size_t huge = ts_huge_size();
+	char *raw, *mem;
+
+	raw = ts_map((size + huge) / ts_psize, TS_RW, MAP_NORESERVE);
+	mem = (char *)(((unsigned long)raw + huge - 1) & ~(huge - 1));
+	if (mem > raw)
+		munmap(raw, mem - raw);
+	if (mem + size < raw + size + huge)
+		munmap(mem + size, raw + huge - mem);
+	madvise(mem, size, MADV_HUGEPAGE);
+	return mem;
+}
+
+/* Is @mem in a mapping with at least one huge page mapped by a PMD? */
+bool ts_is_huge(const char *mem)
+{
+	unsigned long start, end, addr = (unsigned long)mem;
+	bool here = false, huge = false;
+	char line[256];
+	FILE *f;
+
+	f = fopen("/proc/self/smaps", "r");
+	if (!f)
+		return false;
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			here = addr >= start && addr < end;
+		else if (here && !strncmp(line, "AnonHugePages:", 14))
+			huge = strtol(line + 14, NULL, 10) > 0;
+	}
+	fclose(f);
+	return huge;
+}
+
+static size_t read_pagemap(const void *addr, unsigned long *entries, size_t nr)
+{
+	off_t pos = (unsigned long)addr / ts_psize * sizeof(*entries);
+	ssize_t n;
+	int fd;
+
+	fd = open("/proc/self/pagemap", O_RDONLY);
+	if (fd < 0)
+		return 0;
+	n = pread(fd, entries, nr * sizeof(*entries), pos);
+	close(fd);
+	return n < 0 ? 0 : n / sizeof(*entries);
+}
+
+unsigned long ts_pagemap(const void *addr)
+{
+	unsigned long entry = 0;
+
+	read_pagemap(addr, &entry, 1);
+	return entry;
+}
+
+/* The PFN behind @addr, or 0 if it is not known. */
+unsigned long ts_pfn(const void *addr)
+{
+	unsigned long entry = ts_pagemap(addr);
+
+	return entry & PM_PRESENT ? entry & PM_PFN : 0;
+}
+
+/* How many of the pages are swapped out? */
+size_t ts_swapped(const char *mem, size_t first, size_t nr)
+{
+	size_t i, swapped = 0;
+
+	for (i = first; i < first + nr; i++)
+		swapped += !!(ts_pagemap(mem + i * ts_psize) & PM_SWAPPED);
+	return swapped;
+}
+
+/* Swap pages out; how many are, in the end? */
+size_t ts_pageout(char *mem, size_t first, size_t nr)
+{
+	size_t swapped = 0;
+	int i;
+
+	for (i = 0; i < 10 && swapped < nr; i++) {
+		if (i)
+			usleep(20 * 1000);
+		madvise(mem + first * ts_psize, nr * ts_psize, MADV_PAGEOUT);
+		swapped = ts_swapped(mem, first, nr);
+	}
+	return swapped;
+}
+
+/*
+ * Patterns
+ */
+
+static unsigned long mix(unsigned long x)
+{
+	x += 0x9e3779b97f4a7c15;
+	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
+	x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
+	return x ^ (x >> 31);
+}
+
+static unsigned long page_mix(unsigned long seed, size_t page)
+{
+	return mix(mix(seed) + page);
+}
+
+static inline unsigned long word_of(unsigned long pattern, size_t word)
+{
+	return pattern + word * 0xd1342543de82ef95;
+}
+
+/* All 16 nibbles of the pattern, and shifted by one in each further row. */
+static inline unsigned int tag_of(unsigned long pattern, size_t granule)
+{
+	return ((pattern >> 4 * (granule & 15)) + (granule >> 4)) & 0xf;
+}
+
+unsigned long ts_word(unsigned long seed, size_t page, size_t word)
+{
+	return word_of(page_mix(seed, page), word);
+}
+
+unsigned int ts_tag(unsigned long seed, size_t page, size_t granule)
+{
+	return tag_of(page_mix(~seed, page), granule);
+}
+
+void ts_data_write(char *mem, size_t first, size_t nr, unsigned long seed)
+{
+	size_t page, i;
+
+	ts_tco(true);
+	for (page = first; page < first + nr; page++) {
+		unsigned long *p = (unsigned long *)(mem + page * ts_psize);
+		unsigned long pattern = page_mix(seed, page);
+
+		for (i = 0; i < ts_psize / sizeof(*p); i++)
+			p[i] = word_of(pattern, i);
+	}
+	ts_tco(false);
+}
+
+size_t ts_data_check(const char *mem, size_t first, size_t nr, unsigned long seed)
+{
+	size_t page, i, bad = 0;
+
+	for (page = first; page < first + nr; page++) {
+		const unsigned long *p = (const unsigned long *)(mem + page * ts_psize);
+		unsigned long pattern = page_mix(seed, page), is = 0;
+
+		ts_tco(true);
+		for (i = 0; i < ts_psize / sizeof(*p); i++) {
+			is = p[i];
+			if (is != word_of(pattern, i))
+				break;
+		}
+		ts_tco(false);
+
+		if (i == ts_psize / sizeof(*p))
+			continue;
+		if (!bad++)
+			ksft_print_msg("page %zu pfn %#lx word %zu: data %#lx, not %#lx\n",
+				       page, ts_pfn(p), i, is,
+				       word_of(pattern, i));
+	}
+	return bad;
+}
+
+void ts_tags_write(char *mem, size_t first, size_t nr, unsigned long seed)
+{
+	size_t page, i;
+
+	for (page = first; page < first + nr; page++) {
+		char *p = mem + page * ts_psize;
+		unsigned long pattern = page_mix(~seed, page);
+
+		for (i = 0; i < ts_psize / TS_GRANULE; i++)
+			ts_stg(p + i * TS_GRANULE, tag_of(pattern, i));
+	}
+}
+
+/* Compare with the tags of @seed, or with zero tags where @zero is set. */
+static size_t check_tags(const char *mem, size_t first, size_t nr,
+			 unsigned long seed, bool zero)
+{
+	size_t page, i, bad = 0;
+
+	for (page = first; page < first + nr; page++) {
+		const char *p = mem + page * ts_psize;
+		unsigned long pattern = page_mix(~seed, page);
+
+		for (i = 0; i < ts_psize / TS_GRANULE; i++) {
+			unsigned int want = zero ? 0 : tag_of(pattern, i);
+			unsigned int is = ts_ldg(p + i * TS_GRANULE);
+
+			if (is == want)
+				continue;
+			if (!bad++)
+				ksft_print_msg("page %zu pfn %#lx granule %zu: tag %x, not %x\n",
+					       page, ts_pfn(p), i, is, want);
+			break;
+		}
+	}
+	return bad;
+}
+
+size_t ts_tags_check(const char *mem, size_t first, size_t nr, unsigned long seed)
+{
+	return check_tags(mem, first, nr, seed, false);
+}
+
+size_t ts_tags_zero(const char *mem, size_t first, size_t nr)
+{
+	return check_tags(mem, first, nr, 0, true);
+}
+
+void ts_write(char *mem, size_t first, size_t nr, unsigned long seed)
+{
+	ts_data_write(mem, first, nr, seed);
+	ts_tags_write(mem, first, nr, seed);
+}
+
+size_t ts_check(const char *mem, size_t first, size_t nr, unsigned long seed)
+{
+	size_t page, bad;
+
+	bad = ts_tags_check(mem, first, nr, seed);
+	bad += ts_data_check(mem, first, nr, seed);
+	if (bad)
+		return bad;
+
+	/* A tag that is not what LDG has just shown ends in SIGSEGV here. */
+	for (page = first; page < first + nr; page++) {
+		const char *p = ts_ptr(mem + page * ts_psize,
+				       ts_tag(seed, page, 0));
+
+		if (ts_load(p) != ts_word(seed, page, 0))
+			bad++;
+	}
+	return bad;
+}
+
+/*
+ * Processes, threads, pressure
+ */
+
+double ts_now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec + t.tv_nsec / 1e9;
+}
+
+/*
+ * Exit status of @pid, 128 + signal if one killed it, or -1 if it had not ended
+ * within @seconds and was killed here.
+ */
+int ts_wait(pid_t pid, unsigned int seconds)
+{
+	double end = ts_now() + seconds;
+	int status;
+
+	while (waitpid(pid, &status, WNOHANG) == 0) {
+		if (ts_now() > end) {
+			ksft_print_msg("process %d does not end\n", pid);
+			kill(pid, SIGKILL);
+			waitpid(pid, &status, 0);
+			return -1;
+		}
+		usleep(2000);
+	}
+	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) :
+				     WEXITSTATUS(status);
+}
+
+/* Run @fn in a child; its result as of ts_wait(). */
+int ts_child(int (*fn)(void *), void *arg, unsigned int seconds)
+{
+	pid_t pid = fork();
+
+	if (pid < 0)
+		ksft_exit_fail_msg("fork: %s\n", strerror(errno));
+	if (!pid)
+		_exit(fn(arg));
+	return ts_wait(pid, seconds);
+}
+
+bool ts_run_on(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	return !sched_setaffinity(0, sizeof(set), &set);
+}
+
+int ts_compact(void)
+{
+	return ts_write_file("/proc/sys/vm/compact_memory", "1");
+}
+
+/*
+ * Take memory, base page by base page, until at most @leave pages of tag
+ * storage are free. Stops before the system gets short of memory; false then.
+ */
+bool ts_ballast_fill(struct ts_ballast *b, long leave)
+{
+	size_t chunk = (1 << 20) / ts_psize;
+	long floor_kb = ts_meminfo("MemTotal") / 50 + 12 * 1024;
+
+	if (!b->mem) {
+		b->max = ts_meminfo("MemTotal") * 1024 / ts_psize;
+		b->mem = ts_map(b->max, TS_RW, MAP_NORESERVE);
+		madvise(b->mem, b->max * ts_psize, MADV_NOHUGEPAGE);
+	}
+
+	while (b->nr + chunk < b->max) {
+		if (ts_vmstat("nr_free_metadata") <= leave)
+			return true;
+		if (ts_meminfo("MemAvailable") < floor_kb)
+			return false;
+		if (madvise(b->mem + b->nr * ts_psize, chunk * ts_psize,
+			    MADV_POPULATE_WRITE))
+			return false;
+		b->nr += chunk;
+	}
+	return false;
+}
+
+void ts_ballast_free(struct ts_ballast *b)
+{
+	ts_unmap(b->mem, b->max);
+	memset(b, 0, sizeof(*b));
+}
+
+/*
+ * Find, from page *@storage of the ballast on, a page that lies in tag storage
+ * and another one of the ballast, @covered, that has its tags there.
+ */
+bool ts_ballast_pair(const struct ts_ballast *b, size_t *storage,
+		     size_t *covered)
+{
+	struct ts_region regions[32];
+	int nr = ts_regions(regions, ARRAY_SIZE(regions));
+	size_t i;
+
+	for (i = *storage; i < b->nr; i++) {
+		unsigned long pfn = ts_pfn(b->mem + i * ts_psize);
+		const struct ts_region *r = ts_storage_of(regions, nr, pfn);
+		unsigned long cover;
+		ssize_t found;
+
+		if (!r)
+			continue;
+		cover = TS_COVER * r->block_pages;
+		pfn = (pfn - r->tag_pfn) / r->block_pages * cover + r->data_pfn;
+		found = ts_ballast_find(b, pfn, cover);
+		if (found < 0)
+			continue;
+		*storage = i;
+		*covered = found;
+		return true;
+	}
+	return false;
+}
+
+/* Index of a page of the ballast with a PFN in [@pfn, @pfn + @nr), or -1. */
+ssize_t ts_ballast_find(const struct ts_ballast *b, unsigned long pfn,
+			unsigned long nr)
+{
+	unsigned long entries[512];
+	size_t i, j, n;
+
+	for (i = 0; i < b->nr; i += n) {
+		n = b->nr - i < ARRAY_SIZE(entries) ? b->nr - i :
+						      ARRAY_SIZE(entries);
+		n = read_pagemap(b->mem + i * ts_psize, entries, n);
+		if (!n)
+			break;
+		for (j = 0; j < n; j++) {
+			unsigned long is = entries[j] & PM_PFN;
+
+			if ((entries[j] & PM_PRESENT) && is >= pfn &&
+			    is < pfn + nr)
+				return i + j;
+		}
+	}
+	return -1;
+}

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Helpers shared by the tests of dynamic MTE tag storage.
+ *
+ * Every page that a test uses holds a pattern of its own, computed from a seed
+ * and the index of the page in its mapping, both in its data and in its tags.
+ * The address takes no part: a page that is moved, copied or swapped keeps its
+ * pattern, a page that ends in the place of another one does not fit.
+ *
+ * Data is accessed with tag checks suppressed (PSTATE.TCO), tags are accessed
+ * with LDG and STG, which are never checked. ts_check() also makes one checked
+ * access to each page by a pointer with the tag that the page should have.
+ */
+#ifndef TS_COMMON_H
+#define TS_COMMON_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/mman.h>
+#include <sys/types.h>
+
+#include "../../kselftest.h"
+
+#ifndef PROT_MTE
+#define PROT_MTE		0x20
+#endif
+#ifndef MADV_PAGEOUT
+#define MADV_PAGEOUT		21
+#endif
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ	22
+#endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE	23
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE		25
+#endif
+#ifndef SEGV_MTESERR
+#define SEGV_MTESERR		9
+#endif
+
+#define TS_GRANULE		16UL
+#define TS_RW			(PROT_READ | PROT_WRITE)
+#define TS_RWT			(PROT_READ | PROT_WRITE | PROT_MTE)
+
+/* Pages of data covered by one page of tag storage. */
+#define TS_COVER		32UL
+
+/* What a test case needs; it is skipped with the reason where that is absent. */
+#define TS_NEED_ROOT		0x01	/* effective uid 0 */
+#define TS_NEED_COUNTERS	0x02	/* Metadata counters of the kernel */
+#define TS_NEED_SWAP		0x04	/* some swap that is on */
+#define TS_NEED_THP		0x08	/* THP for MADV_HUGEPAGE areas */
+#define TS_NEED_REGIONS		0x10	/* debugfs, device tree, pagemap PFNs */
+#define TS_NEED_NODES		0x20	/* two memory nodes */
+#define TS_NEED_CPUS		0x40	/* two CPUs */
+
+struct ts_case {
+	const char *name;
+	int (*fn)(void);	/* a KSFT_ result */
+	unsigned int need;
+};
+
+/* One line of the regions file, and where the region lies. */
+struct ts_region {
+	unsigned long tag_pfn, tag_pages;
+	unsigned long data_pfn, data_pages;
+	unsigned long block_pages, blocks;
+	unsigned long pinned, reserved, tagged_pages;
+};
+
+/* Counters; pages, except for the events. -1 where the kernel has none. */
+struct ts_counters {
+	long free, reserved;
+	long shared, buddy, moved, contig, fail, release;
+	long none_fault, none_around;
+};
+
+/* Memory that is held only to leave little free. */
+struct ts_ballast {
+	char *mem;
+	size_t nr;
+	size_t max;
+};
+
+extern size_t ts_psize;
+
+/* Setup and results. */
+int ts_main(const struct ts_case *cases, unsigned int nr);
+void ts_setup(void);
+const char *ts_missing(unsigned int need);
+int ts_expect(bool ok, const char *fmt, ...) __printf(2, 3);
+int ts_result(size_t bad);
+int ts_skip(const char *fmt, ...) __printf(1, 2);
+
+/* Memory. */
+char *ts_map(size_t nr, int prot, int flags);
+char *ts_map_huge(size_t size);
+void ts_unmap(char *mem, size_t nr);
+void ts_protect(char *mem, size_t first, size_t nr, int prot);
+unsigned long ts_pagemap(const void *addr);
+unsigned long ts_pfn(const void *addr);
+size_t ts_swapped(const char *mem, size_t first, size_t nr);
+size_t ts_pageout(char *mem, size_t first, size_t nr);
+size_t ts_huge_size(void);
+bool ts_is_huge(const char *mem);
+void ts_thp_set(const char *name, const char *value);
+
+/* Patterns; the checks return the number of pages that are wrong. */
+void ts_data_write(char *mem, size_t first, size_t nr, unsigned long seed);
+size_t ts_data_check(const char *mem, size_t first, size_t nr, unsigned long seed);
+void ts_tags_write(char *mem, size_t first, size_t nr, unsigned long seed);
+size_t ts_tags_check(const char *mem, size_t first, size_t nr, unsigned long seed);
+size_t ts_tags_zero(const char *mem, size_t first, size_t nr);
+void ts_write(char *mem, size_t first, size_t nr, unsigned long seed);
+size_t ts_check(const char *mem, size_t first, size_t nr, unsigned long seed);
+unsigned int ts_tag(unsigned long seed, size_t page, size_t granule);
+unsigned long ts_word(unsigned long seed, size_t page, size_t word);
+
+/* The kernel's numbers. */
+long ts_meminfo(const char *name);
+long ts_vmstat(const char *name);
+long ts_zoneinfo(const char *name);
+void ts_counters(struct ts_counters *c);
+bool ts_wait_reserved(long max, unsigned int seconds);
+int ts_regions(struct ts_region *r, int max);
+const struct ts_region *ts_storage_of(const struct ts_region *r, int nr,
+				      unsigned long pfn);
+int ts_read_file(const char *path, char *buf, size_t size);
+int ts_write_file(const char *path, const char *value);
+
+/* Processes, threads, pressure. */
+int ts_child(int (*fn)(void *), void *arg, unsigned int seconds);
+int ts_wait(pid_t pid, unsigned int seconds);
+bool ts_run_on(int cpu);
+int ts_compact(void);
+double ts_now(void);
+bool ts_ballast_fill(struct ts_ballast *b, long leave);
+void ts_ballast_free(struct ts_ballast *b);
+ssize_t ts_ballast_find(const struct ts_ballast *b, unsigned long pfn,
+			unsigned long nr);
+bool ts_ballast_pair(const struct ts_ballast *b, size_t *storage,
+		     size_t *covered);
+
+/* The allocation tag of the granule at @p. */
+static inline unsigned int ts_ldg(const void *p)
+{
+	unsigned long x = (unsigned long)p;
+
+	asm volatile(".arch_extension memtag\n\tldg %0, [%0]"
+		     : "+r" (x) : : "memory");
+	return (x >> 56) & 0xf;
+}
+
+/* @p with @tag as its logical tag. */
+static inline void *ts_ptr(const void *p, unsigned int tag)
+{
+	return (void *)(((unsigned long)p & ~(0xffUL << 56)) |
+			((unsigned long)tag << 56));
+}
+
+/* Set the allocation tag of the granule at @p. */
+static inline void ts_stg(void *p, unsigned int tag)
+{
+	asm volatile(".arch_extension memtag\n\tstg %0, [%1]"
+		     : : "r" (ts_ptr(p, tag)), "r" (p) : "memory");
+}
+
+/* One access, checked against the tag of @p unless checks are suppressed. */
+static inline unsigned long ts_load(const void *p)
+{
+	unsigned long x;
+
+	asm volatile("ldr %0, [%1]" : "=r" (x) : "r" (p) : "memory");
+	return x;
+}
+
+static inline void ts_store(void *p, unsigned long x)
+{
+	asm volatile("str %0, [%1]" : : "r" (x), "r" (p) : "memory");
+}
+
+/* Suppress tag checks of this thread, or let them take place again. */
+static inline void ts_tco(bool on)
+{
+	if (on)
+		asm volatile(".arch_extension memtag\n\tmsr tco, #1"
+			     : : : "memory");
+	else
+		asm volatile(".arch_extension memtag\n\tmsr tco, #0"
+			     : : : "memory");
+}
+
+#endif /* TS_COMMON_H */
