@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # variables for the scripts that source this
 #
 # The pinned base (file BASE) and the one that was downloaded. Sourced after
 # lib.sh. SRC is the directory with BASE, patches/ and the new kernel files.
@@ -16,7 +16,6 @@ pinned() { sed -n "s/^$1=//p" "$SRC/BASE"; }
 # base_info KEY: the value of KEY for the downloaded tarball, empty if none.
 base_info() { [[ ! -e $BASE_INFO ]] || sed -n "s/^$1=//p" "$BASE_INFO"; }
 
-# shellcheck disable=SC2034 # for the scripts that source this file
 BASE_PACKAGE=$(pinned package)
 BASE_PINNED=$(pinned version)
 BASE_SHA256=$(pinned sha256)

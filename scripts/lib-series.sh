@@ -26,8 +26,8 @@ NO_DATE='Sat, 1 Jan 2000 00:00:00 +0000'
 t() { git -C "$TREE" "$@"; }
 ti() { GIT_INDEX_FILE=$STATE/index git -C "$TREE" "$@"; }
 
-# series_lines [FILE]: "patch file file ..." of each step, without comments.
-series_lines() { sed 's/#.*//; /^[[:space:]]*$/d' "${1:-$SERIES}"; }
+# series_lines FILE: "patch file file ..." of each step, without comments.
+series_lines() { sed 's/#.*//; /^[[:space:]]*$/d' "$1"; }
 
 # in_tree COMMIT PATH: true if COMMIT has a file PATH.
 in_tree() { t cat-file -e "$1:$2" 2>/dev/null; }
@@ -66,12 +66,12 @@ build_steps()
 	while read -r patch files; do
 		# shellcheck disable=SC2086 # a list of paths without blanks
 		build_step "$patch" $files
-	done < <(series_lines)
+	done < <(series_lines "$SERIES")
 }
 
 build_step()
 {
-	local patch=$1 key
+	local patch=$1 key notes
 	check_step_files "$@"
 	key=$(step_key "$@")
 	if [[ ! -e $STATE/steps/$key ]]; then
@@ -84,7 +84,8 @@ build_step()
 		INDEX_AT=$(head -n 1 "$STATE/steps/$key")
 	fi
 	STEP_TIP=$(head -n 1 "$STATE/steps/$key")
-	STEP_NOTES+=$(tail -n +2 "$STATE/steps/$key")${STEP_NOTES:+$'\n'}
+	notes=$(tail -n +2 "$STATE/steps/$key")
+	STEP_NOTES+=${notes:+$notes$'\n'}
 	STEP_KEY=$key
 }
 
@@ -204,4 +205,127 @@ commit_step()
 		GIT_AUTHOR_NAME=$name GIT_AUTHOR_EMAIL=$email GIT_AUTHOR_DATE=${date:-$NO_DATE} \
 		GIT_COMMITTER_NAME=$name GIT_COMMITTER_EMAIL=$email GIT_COMMITTER_DATE=${date:-$NO_DATE} \
 		t commit-tree "$tree" -p "$STEP_TIP"
+}
+
+# export_steps TIP DIR: write the commits base..TIP below DIR as patches/,
+# patches/series (with the comments of SERIES) and new files.
+export_steps()
+{
+	local tip=$1 dir=$2 commit number=0
+	rm -rf "$dir"
+	mkdir -p "$dir/patches"
+	[[ -z $(t rev-list --min-parents=2 "base..$tip") ]] ||
+		die "the series contains a merge" "rebase it flat: git -C $TREE rebase base"
+	for commit in $(t rev-list --reverse "base..$tip"); do
+		number=$((number + 1))
+		export_step "$commit" "$dir" "$number"
+	done >"$dir/lines"
+	merge_comments "$dir/lines" >"$dir/patches/series"
+	rm "$dir/lines"
+}
+
+# export_step COMMIT DIR NUMBER: one patch and its new files; print its line.
+export_step()
+{
+	local commit=$1 dir=$2 name status file added=() edited=()
+	check_subject "$commit"
+	name=$(printf '%04d-%.52s' "$3" "$(t log -1 --format=%f "$commit")").patch
+	while IFS=$'\t' read -r status file; do
+		check_change "$commit" "$status" "$file"
+		case $status in
+		A)	added+=("$file")
+			export_file "$commit" "$file" "$dir" ;;
+		*)	edited+=("$file") ;;
+		esac
+	done < <(t diff-tree -r --no-commit-id --no-renames --name-status "$commit")
+	export_patch "$commit" "${edited[@]}" >"$dir/patches/$name"
+	printf '%s\n' "$name${added[*]:+ ${added[*]}}"
+}
+
+check_subject()
+{
+	local subject
+	subject=$(t log -1 --format=%s "$1")
+	[[ ! $subject =~ ^(fixup|squash|amend)! ]] ||
+		die "\"$subject\" is not folded into its commit" \
+			"git -C $TREE rebase -i base, then \"make refresh\""
+}
+
+# check_change COMMIT STATUS FILE: a step may edit files of the base and add
+# files, and a new file is whole in the step that adds it.
+check_change()
+{
+	local commit=$1 status=$2 file=$3 subject origin
+	subject=$(t log -1 --format=%s "$commit")
+	if in_tree base "$file"; then
+		[[ $status == M ]] || die "\"$subject\" does not only edit $file of the base (git status $status)" \
+			"only edits can be a patch: undo the rest in that commit"
+	elif [[ $status != A ]]; then
+		origin=$(t log -1 --diff-filter=A --format='%h "%s"' "$commit" -- "$file")
+		die "\"$subject\" changes $file, which $origin adds" \
+			"a new file is whole in one step: commit the change with git commit --fixup=${origin%% *}, then git rebase -i base"
+	fi
+	[[ ! $file =~ [[:space:]] ]] ||
+		die "\"$subject\": a blank in the name $file" "rename it"
+}
+
+# export_file COMMIT FILE DIR: write FILE of COMMIT below DIR.
+export_file()
+{
+	local mode
+	mode=$(t ls-tree "$1" "$2" | cut -c1-6)
+	[[ $mode == 100* ]] || die "$2 is not a regular file" "make it one in $TREE"
+	mkdir -p "$(dirname "$3/$2")"
+	t cat-file blob "$1:$2" >"$3/$2"
+	[[ $mode == 100644 ]] || chmod +x "$3/$2"
+}
+
+# export_patch COMMIT FILE...: print it without anything that differs from one
+# run or machine to another.
+export_patch()
+{
+	t log -1 --format='From: %an <%ae>%nDate: %aD%nSubject: [PATCH] %s%n%n%b' "$1" |
+		git stripspace
+	printf -- '---\n'
+	(( $# > 1 )) || return 0
+	t diff-tree --no-commit-id --no-renames --stat=72 --summary "$1" -- "${@:2}"
+	echo
+	t diff-tree --no-commit-id --no-renames -p "$1" -- "${@:2}" |
+		sed '/^index [0-9a-f]*\.\.[0-9a-f]*/d'
+}
+
+# merge_comments LINES: print LINES with the comments of SERIES: its head, up
+# to the first empty line, on top; any other comment above the step (known by
+# its name without the number) that it stood above, or the next one remaining.
+merge_comments()
+{
+	awk '
+	function slug(name) { sub(/^[0-9]+-/, "", name); return name }
+	FILENAME == ARGV[1] { line[++n] = $0; known[slug($1)] = 1; next }
+	!inbody && !/^[^#]/ { print; if (!NF) inbody = 1; next }
+	{ inbody = 1 }
+	/^[[:space:]]*(#|$)/ { held = held $0 "\n"; next }
+	slug($1) in known { above[slug($1)] = held; held = "" }
+	END {
+		for (i = 1; i <= n; i++) {
+			split(line[i], word)
+			printf "%s%s\n", above[slug(word[1])], line[i]
+		}
+		printf "%s", held
+	}' "$1" "$SERIES"
+}
+
+# check_export TIP DIR: building what export_steps wrote gives the same trees
+# and messages. Returns with STEP_KEY of DIR.
+check_export()
+{
+	local tip=$1 dir=$2 old new
+	SRC=$dir SERIES=$dir/patches/series
+	build_steps
+	while read -r old new; do
+		[[ $(t rev-parse "$old^{tree}") == "$(t rev-parse "$new^{tree}")" &&
+			$(t log -1 --format=%B "$old") == "$(t log -1 --format=%B "$new")" ]] ||
+			die "commit $(t log -1 --format='%h "%s"' "$old") does not survive as a patch" \
+				"compare: git -C $TREE diff $old $new; a message may not hold a line of --- or \"diff -\""
+	done < <(paste <(t rev-list --reverse "base..$tip") <(t rev-list --reverse "base..$STEP_TIP"))
 }
