@@ -23,7 +23,7 @@ setup: ## install what is needed: one apt-get line, shown first
 fetch: ## download kernel, emulator and guest sources into build/dl
 	@scripts/fetch
 
-tree: fetch ## build/tree: git tree of the base and one commit per step
+tree: ## build/tree: git tree of the base and one commit per step
 	@scripts/tree
 
 refresh: ## write the commits of build/tree back to patches/ and the new files
@@ -41,20 +41,25 @@ lint: ## check patches, new files, scripts and prose
 bisect: ## build every step of the series, with the option on and off
 	@scripts/bisect
 
-emulator: fetch ## build the emulator whose tags live in guest RAM
+emulator: ## build the emulator whose tags live in guest RAM
 	@scripts/emulator
 
-kernel: tree ## build a kernel: K=pristine, on, off, debug or noreserve
+# A tree with work that was not refreshed is built as it is.
+kernel: ## build a kernel: K=pristine, on, off, debug or noreserve
+	@scripts/tree -u
 	@scripts/kernel $(K)
 
-guest: fetch ## build the guest's root: busybox, selftests, our programs
+guest: ## build the guest's root: busybox, selftests, our programs
+	@scripts/tree -u
 	@scripts/guest
 
 run: ## boot it, and show the memory won back beside tagged memory
+	@scripts/tree -u
 	@scripts/run
 
 test: ## run all tests, or T=NAME alone
+	@scripts/tree -u
 	@scripts/test $(T)
 
-clean: ## remove build/ but for the downloads
+clean: ## remove build/ but for downloads and the compiler's cache
 	@scripts/clean

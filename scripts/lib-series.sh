@@ -38,6 +38,29 @@ need_tree()
 	[[ -e $STATE ]] || die "there is no tree at $TREE" 'run "make tree"'
 }
 
+# work_cause: if the tree holds work that patches/ does not have, say what;
+# otherwise fail.
+work_cause()
+{
+	if [[ $(t symbolic-ref -q HEAD) != refs/heads/series ]]; then
+		echo "$TREE is not on the branch series (a rebase under way?)"
+	elif [[ $(t status --porcelain | head -n 1) ]]; then
+		echo "$TREE has uncommitted changes"
+	elif [[ $(t rev-parse HEAD) != "$(t rev-parse -q --verify refs/series/refreshed)" ]]; then
+		echo "$TREE has commits that patches/ does not have"
+	else
+		return 1
+	fi
+}
+
+# refuse_work: end if there is such work.
+refuse_work()
+{
+	local cause
+	! cause=$(work_cause) ||
+		die "$cause" "finish and commit it there (git -C $TREE status), then \"make refresh\"; or throw it away by DISCARD=1"
+}
+
 # step_key PATCH FILE...: the key of a step on top of STEP_KEY.
 step_key()
 {
