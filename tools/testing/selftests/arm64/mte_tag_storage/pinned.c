@@ -168,7 +168,7 @@ static int with_bystander(int (*fn)(void *), size_t *bad)
 	return status;
 }
 
-static int storage(void)
+static int pinned_storage(void)
 {
 	size_t bad = 0;
 	int status = with_bystander(storage_pinned, &bad);
@@ -179,7 +179,7 @@ static int storage(void)
 	return ts_result(bad);
 }
 
-static int both(void)
+static int pinned_both(void)
 {
 	size_t bad = 0;
 	int status = with_bystander(both_pinned, &bad);
@@ -192,7 +192,7 @@ static int both(void)
 	return ts_result(bad);
 }
 
-static int both_later(void)
+static int pinned_both_later(void)
 {
 	size_t bad = 0;
 	int status = with_bystander(both_pinned_later, &bad);
@@ -204,9 +204,9 @@ static int both_later(void)
 }
 
 static const struct ts_case cases[] = {
-	{ "page in tag storage pinned", storage, NEED },
-	{ "both pages pinned", both, NEED },
-	{ "both pages pinned, then let go", both_later, NEED },
+	{ "page in tag storage pinned", pinned_storage, NEED },
+	{ "both pages pinned", pinned_both, NEED },
+	{ "both pages pinned, then let go", pinned_both_later, NEED },
 };
 
 int main(void)

@@ -117,9 +117,8 @@ static int never_touched(void)
 	return ts_result(back_to(start));
 }
 
-static int child(void *arg)
+static void child(void)
 {
-	(void)arg;
 	mem = ts_map(NR, TS_RWT, 0);
 	for (;;)
 		ts_write(mem, 0, NR, 1);
@@ -136,7 +135,7 @@ static int killed(void)
 		pid_t pid = fork();
 
 		if (!pid)
-			_exit(child(NULL));
+			child();
 		usleep(1000 << i);
 		kill(pid, SIGKILL);
 		bad += ts_expect(ts_wait(pid, 30) == 128 + SIGKILL,

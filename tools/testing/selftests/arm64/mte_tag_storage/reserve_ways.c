@@ -17,7 +17,7 @@ static struct ts_ballast ballast;
 static char *lru_page;
 static int lru_state;
 
-static int shared(void)
+static int way_shared(void)
 {
 	struct ts_counters before, after;
 	char *mem = ts_map(NR, TS_RWT, 0);
@@ -33,7 +33,7 @@ static int shared(void)
 	return ts_result(bad);
 }
 
-static int buddy(void)
+static int way_buddy(void)
 {
 	struct ts_counters before, after;
 	char *mem = ts_map(4 * NR, TS_RWT, 0);
@@ -75,7 +75,7 @@ static void leave_little(void)
 				  (long)ts_psize / 8);
 }
 
-static int moved(void)
+static int way_moved(void)
 {
 	struct ts_counters before, after;
 	size_t storage, covered, bad = 0;
@@ -133,7 +133,7 @@ static void on_other_cpu(char *page)
 		usleep(100);
 }
 
-static int contig(void)
+static int way_contig(void)
 {
 	struct ts_counters before, after;
 	size_t storage, covered, bad = 0;
@@ -172,10 +172,10 @@ static int contig(void)
 }
 
 static const struct ts_case cases[] = {
-	{ "shared", shared, TS_NEED_COUNTERS },
-	{ "buddy", buddy, TS_NEED_COUNTERS },
-	{ "moved", moved, NEED },
-	{ "contig", contig, NEED | TS_NEED_CPUS },
+	{ "shared", way_shared, TS_NEED_COUNTERS },
+	{ "buddy", way_buddy, TS_NEED_COUNTERS },
+	{ "moved", way_moved, NEED },
+	{ "contig", way_contig, NEED | TS_NEED_CPUS },
 };
 
 int main(void)

@@ -636,6 +636,14 @@ void ts_data_write(char *mem, size_t first, size_t nr, unsigned long seed)
 	ts_tco(false);
 }
 
+/* Not more than some lines of detail from one program. */
+static bool may_report(void)
+{
+	static int reports;
+
+	return reports++ < 20;
+}
+
 size_t ts_data_check(const char *mem, size_t first, size_t nr, unsigned long seed)
 {
 	size_t page, i, bad = 0;
@@ -654,7 +662,7 @@ size_t ts_data_check(const char *mem, size_t first, size_t nr, unsigned long see
 
 		if (i == ts_psize / sizeof(*p))
 			continue;
-		if (!bad++)
+		if (!bad++ && may_report())
 			ksft_print_msg("page %zu pfn %#lx word %zu: data %#lx, not %#lx\n",
 				       page, ts_pfn(p), i, is,
 				       word_of(pattern, i));
@@ -691,7 +699,7 @@ static size_t check_tags(const char *mem, size_t first, size_t nr,
 
 			if (is == want)
 				continue;
-			if (!bad++)
+			if (!bad++ && may_report())
 				ksft_print_msg("page %zu pfn %#lx granule %zu: tag %x, not %x\n",
 					       page, ts_pfn(p), i, is, want);
 			break;

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Memory that is pinned for a long time, as an io_uring buffer, does not stay in
+ * tag storage: it is moved out before. Such memory can become tagged later, and
+ * a child gets a copy of its data and tags.
+ */
+#include <errno.h>
+#include <linux/io_uring.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#include "ts_common.h"
+
+#define NR	64
+#define TIMEOUT	120
+#define SKIP	77
+
+static char *mem;
+
+/* A ring that holds a pin on the pages; -1 if that is not possible. */
+static int pin(char *addr, size_t nr)
+{
+	struct io_uring_params params = { };
+	struct iovec iov = { addr, nr * ts_psize };
+	int fd = syscall(__NR_io_uring_setup, 1, &params);
+
+	if (fd < 0)
+		return -1;
+	if (syscall(__NR_io_uring_register, fd, IORING_REGISTER_BUFFERS, &iov,
+		    1)) {
+		ksft_print_msg("io_uring_register: %s\n", strerror(errno));
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+/* Number of pages that lie in tag storage. */
+static size_t in_storage(const char *addr, size_t nr)
+{
+	struct ts_region regions[32];
+	int nr_regions = ts_regions(regions, ARRAY_SIZE(regions));
+	size_t i, in = 0;
+
+	for (i = 0; i < nr; i++)
+		in += !!ts_storage_of(regions, nr_regions,
+				      ts_pfn(addr + i * ts_psize));
+	return in;
+}
+
+/* Runs in a child: fill memory, then pin some pages that are in tag storage. */
+static int from_storage(void *arg)
+{
+	long total = ts_meminfo("MetadataTotal") * 1024 / ts_psize;
+	struct ts_ballast b = { };
+	size_t page, left, bad;
+	int fd;
+
+	(void)arg;
+	ts_ballast_fill(&b, total / 2);
+	for (page = 0; page + NR <= b.nr; page += NR)
+		if (in_storage(b.mem + page * ts_psize, NR))
+			break;
+	if (page + NR > b.nr)
+		return SKIP;
+	/* Room for the pages to move to, at the start of the ballast. */
+	if (page > 4096)
+		madvise(b.mem, 2048 * ts_psize, MADV_DONTNEED);
+
+	ts_data_write(b.mem, page, NR, 1);
+	ksft_print_msg("%zu of %u pages in tag storage\n",
+		       in_storage(b.mem + page * ts_psize, NR), NR);
+	fd = pin(b.mem + page * ts_psize, NR);
+	if (fd < 0)
+		return SKIP;
+	left = in_storage(b.mem + page * ts_psize, NR);
+	bad = ts_expect(!left, "no pinned page in tag storage, %zu are", left);
+	bad += ts_data_check(b.mem, page, NR, 1);
+
+	ts_protect(b.mem, page, NR, TS_RWT);
+	bad += ts_tags_zero(b.mem, page, NR);
+	ts_tags_write(b.mem, page, NR, 1);
+	bad += ts_check(b.mem, page, NR, 1);
+	close(fd);
+	bad += ts_check(b.mem, page, NR, 1);
+	return bad != 0;
+}
+
+static int moved_out(void)
+{
+	int ret = ts_child(from_storage, NULL, TIMEOUT);
+
+	if (ret == SKIP)
+		return ts_skip("no page in tag storage could be pinned");
+	return ts_result(ts_expect(ret == 0, "child to end with 0, not %d", ret));
+}
+
+static int tagged_later(void)
+{
+	size_t bad;
+	int fd;
+
+	mem = ts_map(NR, TS_RW, 0);
+	ts_data_write(mem, 0, NR, 1);
+	fd = pin(mem, NR);
+	if (fd < 0)
+		return ts_skip("no io_uring buffers");
+	ts_protect(mem, 0, NR, TS_RWT);
+	bad = ts_tags_zero(mem, 0, NR);
+	bad += ts_data_check(mem, 0, NR, 1);
+	ts_tags_write(mem, 0, NR, 1);
+	bad += ts_check(mem, 0, NR, 1);
+	close(fd);
+	bad += ts_check(mem, 0, NR, 1);
+	ts_unmap(mem, NR);
+	return ts_result(bad);
+}
+
+/* Marked by mprotect(), then pinned, then touched. */
+static int pinned_untouched(void)
+{
+	size_t bad;
+	int fd;
+
+	mem = ts_map(NR, TS_RW, 0);
+	ts_data_write(mem, 0, NR, 1);
+	ts_protect(mem, 0, NR, TS_RWT);
+	fd = pin(mem, NR);
+	if (fd < 0)
+		return ts_skip("no io_uring buffers");
+	bad = ts_tags_zero(mem, 0, NR);
+	bad += ts_data_check(mem, 0, NR, 1);
+	ts_tags_write(mem, 0, NR, 1);
+	bad += ts_check(mem, 0, NR, 1);
+	close(fd);
+	ts_unmap(mem, NR);
+	return ts_result(bad);
+}
+
+static int child(void *arg)
+{
+	unsigned long seed = (unsigned long)arg;
+	size_t bad;
+
+	bad = ts_check(mem, 0, NR, 1);
+	ts_write(mem, 0, NR, seed);
+	bad += ts_check(mem, 0, NR, seed);
+	return bad != 0;
+}
+
+/* fork() copies pinned pages at once, with locks held. */
+static int forked(void)
+{
+	size_t bad = 0;
+	int fd, i;
+
+	mem = ts_map(NR, TS_RWT, 0);
+	ts_write(mem, 0, NR, 1);
+	fd = pin(mem, NR);
+	if (fd < 0)
+		return ts_skip("no io_uring buffers");
+	for (i = 0; i < 8; i++) {
+		bad += ts_expect(!ts_child(child, (void *)(2UL + i), TIMEOUT),
+				 "child to end with 0");
+		bad += ts_check(mem, 0, NR, 1);
+	}
+	close(fd);
+	ts_unmap(mem, NR);
+	return ts_result(bad);
+}
+
+static int child_untouched(void *arg)
+{
+	size_t bad;
+
+	(void)arg;
+	bad = ts_tags_zero(mem, 0, NR);
+	bad += ts_data_check(mem, 0, NR, 1);
+	ts_write(mem, 0, NR, 2);
+	bad += ts_check(mem, 0, NR, 2);
+	return bad != 0;
+}
+
+static int forked_untouched(void)
+{
+	size_t bad;
+	int fd;
+
+	mem = ts_map(NR, TS_RW, 0);
+	ts_data_write(mem, 0, NR, 1);
+	fd = pin(mem, NR);
+	if (fd < 0)
+		return ts_skip("no io_uring buffers");
+	ts_protect(mem, 0, NR, TS_RWT);
+	bad = ts_expect(!ts_child(child_untouched, NULL, TIMEOUT),
+			"child to end with 0");
+	bad += ts_tags_zero(mem, 0, NR);
+	bad += ts_data_check(mem, 0, NR, 1);
+	ts_tags_write(mem, 0, NR, 1);
+	bad += ts_check(mem, 0, NR, 1);
+	close(fd);
+	ts_unmap(mem, NR);
+	return ts_result(bad);
+}
+
+static const struct ts_case cases[] = {
+	{ "moved out of tag storage", moved_out,
+	  TS_NEED_ROOT | TS_NEED_COUNTERS | TS_NEED_REGIONS },
+	{ "tagged after it is pinned", tagged_later, 0 },
+	{ "pinned before the first access", pinned_untouched, 0 },
+	{ "fork", forked, 0 },
+	{ "fork before the first access", forked_untouched, 0 },
+};
+
+int main(void)
+{
+	return ts_main(cases, ARRAY_SIZE(cases));
+}

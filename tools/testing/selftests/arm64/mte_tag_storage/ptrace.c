@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * PTRACE_PEEKMTETAGS and PTRACE_POKEMTETAGS on pages that have not been touched
+ * since mprotect(PROT_MTE), or never, read zero tags and write tags that the
+ * traced process then finds, beside unchanged data.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/ptrace.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+
+#include "ts_common.h"
+
+#ifndef PTRACE_PEEKMTETAGS
+#define PTRACE_PEEKMTETAGS	33
+#endif
+#ifndef PTRACE_POKEMTETAGS
+#define PTRACE_POKEMTETAGS	34
+#endif
+
+#define NR		256
+#define GRANULES	(ts_psize / TS_GRANULE)
+
+static char *mem;
+static unsigned char tags[65536 / TS_GRANULE];
+
+static size_t access_tags(pid_t pid, int request, size_t page)
+{
+	struct iovec iov = { .iov_base = tags, .iov_len = GRANULES };
+	long ret = ptrace(request, pid, mem + page * ts_psize, &iov);
+
+	return ts_expect(!ret && iov.iov_len == GRANULES,
+			 "%zu tags of page %zu, is %zu, %s", GRANULES, page,
+			 iov.iov_len, ret ? strerror(errno) : "no error");
+}
+
+static size_t peek(pid_t pid, size_t page, unsigned long seed, bool zero)
+{
+	size_t bad, i;
+
+	memset(tags, 0xff, sizeof(tags));
+	bad = access_tags(pid, PTRACE_PEEKMTETAGS, page);
+	for (i = 0; i < GRANULES && !bad; i++)
+		bad += ts_expect(tags[i] == (zero ? 0 : ts_tag(seed, page, i)),
+				 "tag %zu of page %zu not to be %x", i, page,
+				 tags[i]);
+	return bad;
+}
+
+static size_t poke(pid_t pid, size_t page, unsigned long seed)
+{
+	size_t i;
+
+	for (i = 0; i < GRANULES; i++)
+		tags[i] = ts_tag(seed, page, i);
+	return access_tags(pid, PTRACE_POKEMTETAGS, page);
+}
+
+/* A stopped child; it goes on to check @check once it is let go. */
+static pid_t traced(int (*check)(void))
+{
+	pid_t pid = fork();
+	int status;
+
+	if (!pid) {
+		ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+		raise(SIGSTOP);
+		_exit(check());
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFSTOPPED(status))
+		ksft_exit_fail_msg("child did not stop\n");
+	return pid;
+}
+
+static size_t let_go(pid_t pid)
+{
+	int ret;
+
+	ptrace(PTRACE_DETACH, pid, NULL, NULL);
+	ret = ts_wait(pid, 60);
+	return ts_expect(!ret, "child to end with 0, not %d", ret);
+}
+
+static int check_zero(void)
+{
+	return ts_tags_zero(mem, 0, NR) + ts_data_check(mem, 0, NR, 1) != 0;
+}
+
+static int check_poked(void)
+{
+	return ts_check(mem, 0, NR, 1) != 0;
+}
+
+/* Every second page was poked. */
+static int check_half(void)
+{
+	size_t page, bad = 0;
+
+	for (page = 0; page < NR; page += 2) {
+		bad += ts_check(mem, page, 1, 1);
+		bad += ts_tags_zero(mem, page + 1, 1);
+	}
+	return bad + ts_data_check(mem, 0, NR, 1) != 0;
+}
+
+static void untouched(void)
+{
+	mem = ts_map(NR, TS_RW, 0);
+	ts_data_write(mem, 0, NR, 1);
+	ts_protect(mem, 0, NR, TS_RWT);
+}
+
+static int peek_untouched(void)
+{
+	size_t page, bad = 0;
+	pid_t pid;
+
+	untouched();
+	pid = traced(check_zero);
+	for (page = 0; page < NR && !bad; page++)
+		bad += peek(pid, page, 0, true);
+	bad += let_go(pid);
+	bad += ts_tags_zero(mem, 0, NR) + ts_data_check(mem, 0, NR, 1);
+	ts_unmap(mem, NR);
+	return ts_result(bad);
+}
+
+static int poke_untouched(void)
+{
+	size_t page, bad = 0;
+	pid_t pid;
+
+	untouched();
+	pid = traced(check_poked);
+	for (page = 0; page < NR && !bad; page++) {
+		bad += poke(pid, page, 1);
+		bad += peek(pid, page, 1, false);
+	}
+	bad += let_go(pid);
+	/* The child had a copy for each page that was written. */
+	bad += ts_tags_zero(mem, 0, NR) + ts_data_check(mem, 0, NR, 1);
+	ts_unmap(mem, NR);
+	return ts_result(bad);
+}
+
+static int poke_half(void)
+{
+	size_t page, bad = 0;
+	pid_t pid;
+
+	untouched();
+	pid = traced(check_half);
+	for (page = 0; page < NR && !bad; page += 2) {
+		bad += poke(pid, page, 1);
+		bad += peek(pid, page + 1, 1, true);
+	}
+	bad += let_go(pid);
+	ts_unmap(mem, NR);
+	return ts_result(bad);
+}
+
+static int check_never(void)
+{
+	return ts_tags_check(mem, 0, NR / 2, 1) +
+	       ts_tags_zero(mem, NR / 2, NR / 2) != 0;
+}
+
+/* Pages that do not even have memory. */
+static int never_touched(void)
+{
+	size_t page, bad = 0;
+	pid_t pid;
+
+	mem = ts_map(NR, TS_RWT, 0);
+	pid = traced(check_never);
+	for (page = 0; page < NR && !bad; page++) {
+		bad += peek(pid, page, 0, true);
+		if (page < NR / 2)
+			bad += poke(pid, page, 1);
+	}
+	bad += let_go(pid);
+	bad += ts_tags_zero(mem, 0, NR);
+	ts_unmap(mem, NR);
+	return ts_result(bad);
+}
+
+static int tagged(void)
+{
+	size_t page, bad = 0;
+	pid_t pid;
+
+	mem = ts_map(NR, TS_RWT, 0);
+	ts_data_write(mem, 0, NR, 1);
+	ts_tags_write(mem, 0, NR, 2);
+	pid = traced(check_poked);
+	for (page = 0; page < NR && !bad; page++) {
+		bad += peek(pid, page, 2, false);
+		bad += poke(pid, page, 1);
+		bad += peek(pid, page, 1, false);
+	}
+	bad += let_go(pid);
+	bad += ts_tags_check(mem, 0, NR, 2) + ts_data_check(mem, 0, NR, 1);
+	ts_unmap(mem, NR);
+	return ts_result(bad);
+}
+
+static const struct ts_case cases[] = {
+	{ "peek before the first access", peek_untouched, 0 },
+	{ "poke before the first access", poke_untouched, 0 },
+	{ "poke of every second page", poke_half, 0 },
+	{ "pages without memory", never_touched, 0 },
+	{ "tagged pages", tagged, 0 },
+};
+
+int main(void)
+{
+	return ts_main(cases, ARRAY_SIZE(cases));
+}
