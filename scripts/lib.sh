@@ -66,11 +66,11 @@ stamp_fresh()
 	return 0
 }
 
-# prepare KERNEL...: build what guests of these flavours need and is missing.
+# prepare KERNEL...: build what guests of these flavours need; quick if it is
+# all there. The tree is up to date already: the Makefile sees to it.
 prepare()
 {
-	[[ -x ${QEMU:-$BUILD/emulator/bin/qemu-system-aarch64} ]] || "$TOP/scripts/emulator"
-	[[ -e $BUILD/tree/Makefile && -e $BUILD/pristine/Makefile ]] || "$TOP/scripts/tree"
+	"$TOP/scripts/emulator"
 	"$TOP/scripts/kernel" "$@"
 	"$TOP/scripts/guest"
 }

@@ -8,6 +8,7 @@
 GUEST_DIR=$LOGS/boot/$TEST
 # The machine that the device trees in dts/ are made for.
 LAYOUT_MACHINE=(-M "virt,mte=on,mte-tag-storage=on" -m 1056)
+LAYOUT_CPU=max,pauth-impdef=on
 
 # fail TEXT
 fail()
@@ -46,8 +47,8 @@ boot_layout()
 	shift
 	mkdir -p "$BUILD/dtb"
 	"$TOP/scripts/mkdtb" "$layout" "$dtb" "${LAYOUT_MACHINE[@]}" \
-		-cpu max,pauth-impdef=on -smp 2
-	boot "${LAYOUT_MACHINE[@]}" -d "$dtb" "$@"
+		-cpu "$LAYOUT_CPU" -smp 2
+	boot "${LAYOUT_MACHINE[@]}" -c "$LAYOUT_CPU" -d "$dtb" "$@"
 }
 
 # expect_status STATUS COMMAND...
