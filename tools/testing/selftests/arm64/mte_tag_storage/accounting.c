@@ -55,6 +55,7 @@ static size_t agree(size_t (*check)(bool report))
 	int i;
 
 	for (i = 0; i < TRIES; i++) {
+		ts_fold();
 		if (!check(i == TRIES - 1))
 			return 0;
 		usleep(200 * 1000);

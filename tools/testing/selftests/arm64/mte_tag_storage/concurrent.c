@@ -12,7 +12,7 @@
 
 #define NR	512
 #define THREADS	4
-#define ROUNDS	12
+#define ROUNDS	4
 #define TIMEOUT	120
 
 static char *mem;
@@ -77,6 +77,12 @@ static size_t run_threads(void *(*fn)(void *))
 	return bad;
 }
 
+static long reserved_now(void)
+{
+	ts_fold();
+	return ts_vmstat("nr_metadata_reserved");
+}
+
 /* Counters come back to where they were; skipped on a kernel without them. */
 static size_t released(long start)
 {
@@ -89,7 +95,7 @@ static size_t released(long start)
 
 static int threads(void *(*fn)(void *))
 {
-	long start = ts_vmstat("nr_metadata_reserved");
+	long start = reserved_now();
 	size_t bad = 0;
 	int i;
 
@@ -132,7 +138,7 @@ static int own_pages(void *arg)
 
 static int processes(void)
 {
-	long start = ts_vmstat("nr_metadata_reserved");
+	long start = reserved_now();
 	pid_t pid[THREADS];
 	unsigned long i;
 	size_t bad = 0;
@@ -174,7 +180,7 @@ static int alternate(void *arg)
 
 static int exit_at_once(void)
 {
-	long start = ts_vmstat("nr_metadata_reserved");
+	long start = reserved_now();
 	pid_t pid[8];
 	unsigned long i;
 	size_t bad = 0;
@@ -211,7 +217,7 @@ static void *come_and_go(void *arg)
 
 static int take_and_leave(void)
 {
-	long start = ts_vmstat("nr_metadata_reserved");
+	long start = reserved_now();
 	pthread_t thread[THREADS];
 	unsigned long i;
 	size_t bad = 0;
@@ -222,7 +228,7 @@ static int take_and_leave(void)
 		if (pthread_create(&thread[i], NULL, come_and_go, (void *)i))
 			ksft_exit_fail_msg("no thread\n");
 	}
-	sleep(5);
+	sleep(3);
 	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
 	for (i = 0; i < THREADS; i++) {
 		pthread_join(thread[i], NULL);

@@ -11,7 +11,7 @@
  * A tag written without tag storage lands in data of a holder, data in tag
  * storage that is in use changes a tag: both are found by the next check.
  *
- * usage: hog [-t SECONDS] [-m PERCENT]   default 20 s, 100 % of what is there
+ * usage: hog [-t SECONDS] [-m PERCENT]   default 15 s, 100 % of what is there
  */
 #include <stdlib.h>
 #include <unistd.h>
@@ -41,6 +41,11 @@ static bool stopped(void)
 	return __atomic_load_n(&shared->stop, __ATOMIC_RELAXED);
 }
 
+static bool all_filled(void)
+{
+	return __atomic_load_n(&shared->filled, __ATOMIC_RELAXED) == HOLDERS;
+}
+
 static void count(unsigned long *counter, unsigned long nr)
 {
 	__atomic_fetch_add(counter, nr, __ATOMIC_RELAXED);
@@ -58,7 +63,7 @@ static bool enough(void)
 	static long floor_kb;
 
 	if (!floor_kb)
-		floor_kb = ts_meminfo("MemTotal") / 100 + 16 * 1024;
+		floor_kb = ts_floor_kb();
 	return ts_meminfo("MemAvailable") > floor_kb;
 }
 
@@ -76,7 +81,7 @@ static int holder(unsigned long me)
 		nr += CHUNK;
 	}
 	__atomic_fetch_add(&shared->filled, 1, __ATOMIC_RELAXED);
-	while (!stopped() && shared->filled < HOLDERS)
+	while (!stopped() && !all_filled())
 		usleep(10 * 1000);
 
 	/* What was filled first is ordinary memory. */
@@ -218,7 +223,7 @@ static int worker(unsigned long me)
 	};
 	unsigned long seed;
 
-	while (!stopped() && shared->filled < HOLDERS)
+	while (!stopped() && !all_filled())
 		usleep(10 * 1000);
 	for (seed = me; !stopped(); seed += 101) {
 		work[me % ARRAY_SIZE(work)](seed);
@@ -244,13 +249,16 @@ static long wait_filled(unsigned int seconds)
 	double end = ts_now() + seconds;
 	long lowest = ts_vmstat("nr_free_metadata");
 
-	while (shared->filled < HOLDERS && ts_now() < end) {
+	bool filled;
+
+	do {
 		long now = ts_vmstat("nr_free_metadata");
 
 		if (now < lowest)
 			lowest = now;
-		usleep(50 * 1000);
-	}
+		filled = all_filled();
+		usleep(20 * 1000);
+	} while (!filled && ts_now() < end);
 	return lowest;
 }
 
@@ -262,7 +270,7 @@ static void wrong_args(void)
 
 int main(int argc, char **argv)
 {
-	long seconds = 20, percent = 100, total, lowest;
+	long seconds = 15, percent = 100, total, lowest;
 	bool counters;
 	pid_t pid[HOLDERS + 8];
 	size_t i, nr = 0, dead = 0;

@@ -10,7 +10,7 @@
 
 #include "ts_common.h"
 
-#define NR		4096
+#define NR		2048
 #define MPOL_BIND	2
 #define MPOL_MF_MOVE	2
 
@@ -87,7 +87,7 @@ static int compact(void)
 	pthread_t thread;
 	int i;
 
-	for (i = 0; i < 8 && !bad && (i < 3 || !nr_moved); i++) {
+	for (i = 0; i < 8 && !bad && (i < 2 || !nr_moved); i++) {
 		char *other;
 
 		mem = ts_map(NR, TS_RWT, 0);
@@ -159,7 +159,7 @@ static int compact_race(void)
 	stop = false;
 	if (pthread_create(&thread, NULL, compact_always, NULL))
 		return ts_skip("no thread");
-	for (i = 0; i < 6 && !bad; i++) {
+	for (i = 0; i < 3 && !bad; i++) {
 		mem = ts_map(NR, TS_RW, 0);
 		other = holes(2 * NR);
 		ts_data_write(mem, 0, NR, i);

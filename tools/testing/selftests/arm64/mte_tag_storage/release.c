@@ -22,6 +22,7 @@ static long settled(void)
 
 	for (i = 0; i < 20 && now != last; i++) {
 		usleep(200 * 1000);
+		ts_fold();
 		last = now;
 		now = ts_vmstat("nr_metadata_reserved");
 	}
@@ -38,8 +39,10 @@ static size_t back_to(long start)
 
 static size_t grown_from(long start)
 {
-	long now = ts_vmstat("nr_metadata_reserved");
+	long now;
 
+	ts_fold();
+	now = ts_vmstat("nr_metadata_reserved");
 	return ts_expect(now > start, "more than %ld pages reserved, %ld are",
 			 start, now);
 }

@@ -165,25 +165,26 @@ static void *keep_out(void *arg)
 {
 	(void)arg;
 	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED))
-		madvise(mem, NR * ts_psize, MADV_PAGEOUT);
+		madvise(mem, NR / 8 * ts_psize, MADV_PAGEOUT);
 	return NULL;
 }
 
 /* Swapped out by one thread while another one writes and reads. */
 static int race(void)
 {
+	double end = ts_now() + 5;
 	pthread_t thread;
 	size_t bad = 0;
-	int i;
+	unsigned long i;
 
 	mem = ts_map(NR, TS_RWT, 0);
 	stop = false;
 	if (pthread_create(&thread, NULL, keep_out, NULL))
 		return ts_skip("no thread");
-	for (i = 0; i < 10 && !bad; i++) {
-		ts_write(mem, 0, NR, i);
-		bad += ts_check(mem, 0, NR, i);
-		bad += ts_check(mem, 0, NR, i);
+	for (i = 0; ts_now() < end && !bad; i++) {
+		ts_write(mem, 0, NR / 8, i);
+		bad += ts_check(mem, 0, NR / 8, i);
+		bad += ts_check(mem, 0, NR / 8, i);
 	}
 	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
 	pthread_join(thread, NULL);

@@ -44,6 +44,9 @@ size_t ts_psize;
 
 static char skip_reason[256];
 
+/* Lines of detail from this test case. */
+static int reports;
+
 /* Settings that were changed and have to be put back at exit. */
 static struct {
 	char path[128];
@@ -55,6 +58,12 @@ static pid_t saved_by;
 /*
  * Setup and results
  */
+
+/* Some lines of detail are enough. */
+static bool may_report(void)
+{
+	return __atomic_fetch_add(&reports, 1, __ATOMIC_RELAXED) < 8;
+}
 
 int ts_expect(bool ok, const char *fmt, ...)
 {
@@ -149,6 +158,7 @@ int ts_main(const struct ts_case *cases, unsigned int nr)
 			continue;
 		}
 
+		reports = 0;
 		result = cases[i].fn();
 		if (result == KSFT_SKIP)
 			ksft_test_result_skip("%s: %s\n", cases[i].name,
@@ -268,27 +278,27 @@ static long sum_of(const char *path, const char *name)
 	return sum;
 }
 
-/* Counters are per CPU: fold them, where that is allowed, before reading. */
-static void fold_counters(void)
+/*
+ * Page counts have a part for each CPU that is added once a second: add it now,
+ * where that is allowed, for numbers that are exact. This is slow.
+ */
+void ts_fold(void)
 {
 	ts_write_file("/proc/sys/vm/stat_refresh", "1");
 }
 
 long ts_meminfo(const char *name)
 {
-	fold_counters();
 	return sum_of("/proc/meminfo", name);
 }
 
 long ts_vmstat(const char *name)
 {
-	fold_counters();
 	return sum_of("/proc/vmstat", name);
 }
 
 long ts_zoneinfo(const char *name)
 {
-	fold_counters();
 	return sum_of("/proc/zoneinfo", name);
 }
 
@@ -296,7 +306,7 @@ void ts_counters(struct ts_counters *c)
 {
 	static const char file[] = "/proc/vmstat";
 
-	fold_counters();
+	ts_fold();
 	c->free = sum_of(file, "nr_free_metadata");
 	c->reserved = sum_of(file, "nr_metadata_reserved");
 	c->shared = sum_of(file, "metadata_reserve_shared");
@@ -314,12 +324,14 @@ bool ts_wait_reserved(long max, unsigned int seconds)
 {
 	double end = ts_now() + seconds;
 
-	while (ts_vmstat("nr_metadata_reserved") > max) {
+	for (;;) {
+		ts_fold();
+		if (ts_vmstat("nr_metadata_reserved") <= max)
+			return true;
 		if (ts_now() > end)
 			return false;
 		usleep(50 * 1000);
 	}
-	return true;
 }
 
 static long field(const char *line, const char *name)
@@ -531,14 +543,20 @@ bool ts_is_huge(const char *mem)
 static size_t read_pagemap(const void *addr, unsigned long *entries, size_t nr)
 {
 	off_t pos = (unsigned long)addr / ts_psize * sizeof(*entries);
+	static pid_t owner;
+	static int fd = -1;
 	ssize_t n;
-	int fd;
 
-	fd = open("/proc/self/pagemap", O_RDONLY);
+	/* An inherited file shows the memory of the parent. */
+	if (owner != getpid()) {
+		if (fd >= 0)
+			close(fd);
+		fd = open("/proc/self/pagemap", O_RDONLY);
+		owner = getpid();
+	}
 	if (fd < 0)
 		return 0;
 	n = pread(fd, entries, nr * sizeof(*entries), pos);
-	close(fd);
 	return n < 0 ? 0 : n / sizeof(*entries);
 }
 
@@ -634,14 +652,6 @@ void ts_data_write(char *mem, size_t first, size_t nr, unsigned long seed)
 			p[i] = word_of(pattern, i);
 	}
 	ts_tco(false);
-}
-
-/* Not more than some lines of detail from one program. */
-static bool may_report(void)
-{
-	static int reports;
-
-	return reports++ < 20;
 }
 
 size_t ts_data_check(const char *mem, size_t first, size_t nr, unsigned long seed)
@@ -805,13 +815,22 @@ int ts_compact(void)
 }
 
 /*
+ * What has to stay available. It must be less than the size of tag storage, or
+ * that would never be used up.
+ */
+long ts_floor_kb(void)
+{
+	return ts_meminfo("MemTotal") / 256 + 6 * 1024;
+}
+
+/*
  * Take memory, base page by base page, until at most @leave pages of tag
  * storage are free. Stops before the system gets short of memory; false then.
  */
 bool ts_ballast_fill(struct ts_ballast *b, long leave)
 {
 	size_t chunk = (1 << 20) / ts_psize;
-	long floor_kb = ts_meminfo("MemTotal") / 50 + 12 * 1024;
+	long floor_kb = ts_floor_kb();
 
 	if (!b->mem) {
 		b->max = ts_meminfo("MemTotal") * 1024 / ts_psize;

@@ -119,6 +119,7 @@ unsigned int ts_tag(unsigned long seed, size_t page, size_t granule);
 unsigned long ts_word(unsigned long seed, size_t page, size_t word);
 
 /* The kernel's numbers. */
+void ts_fold(void);
 long ts_meminfo(const char *name);
 long ts_vmstat(const char *name);
 long ts_zoneinfo(const char *name);
@@ -136,6 +137,7 @@ int ts_wait(pid_t pid, unsigned int seconds);
 bool ts_run_on(int cpu);
 int ts_compact(void);
 double ts_now(void);
+long ts_floor_kb(void);
 bool ts_ballast_fill(struct ts_ballast *b, long leave);
 void ts_ballast_free(struct ts_ballast *b);
 ssize_t ts_ballast_find(const struct ts_ballast *b, unsigned long pfn,
