@@ -2,6 +2,7 @@
 /*
  * Every instruction that sets tags changes tag storage, and exactly the bytes
  * of its granules; data RAM keeps its bytes (but for DC GZVA and the like).
+ * An ordinary store to tagged memory changes no byte of tag storage.
  */
 #include "test.h"
 
@@ -41,6 +42,12 @@ void test(void)
 
 	fill(PAGE_A, PAGE_A + PAGE, 0x1122334455667788UL);
 	fill(storage_base(0), storage_base(0) + STORAGE_SIZE, 0);
+
+	sum = checksum(storage_base(0), storage_base(0) + STORAGE_SIZE);
+	fill(at(PAGE_A, 5), at(PAGE_A + PAGE, 5), 0x99aabbccddeeff00UL);
+	CHECK_EQ(load64(PAGE_A), 0x99aabbccddeeff00UL);
+	CHECK_EQ(checksum(storage_base(0), storage_base(0) + STORAGE_SIZE), sum);
+
 	sum = checksum(PROGRAM_END, storage_base(0));
 
 	stg(PAGE_A + 64, 3);
