@@ -44,14 +44,17 @@ static size_t mutator(pthread_t *thread, bool start)
 }
 
 /*
- * Memory in single pages with holes between them, which gives compaction both
- * something to move and somewhere to move it.
+ * Memory in single pages with holes between them, and much free memory on both
+ * sides, which gives compaction both something to move and somewhere to move it.
  */
 static char *holes(size_t nr)
 {
+	size_t nr_half = ts_meminfo("MemAvailable") / 2 * 1024 / ts_psize, i;
+	char *half = ts_map(nr_half, TS_RW, MAP_NORESERVE);
 	char *other = ts_map(nr, TS_RW, 0);
-	size_t i;
 
+	madvise(half, nr_half * ts_psize, MADV_HUGEPAGE);
+	madvise(half, nr_half * ts_psize, MADV_POPULATE_WRITE);
 	madvise(other, nr * ts_psize, MADV_NOHUGEPAGE);
 	madvise(mem, NR * ts_psize, MADV_NOHUGEPAGE);
 	for (i = 0; i < nr; i++) {
@@ -60,6 +63,7 @@ static char *holes(size_t nr)
 	}
 	for (i = 0; i < nr; i += 2)
 		madvise(other + i * ts_psize, ts_psize, MADV_DONTNEED);
+	ts_unmap(half, nr_half);
 	return other;
 }
 

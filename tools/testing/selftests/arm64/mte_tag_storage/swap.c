@@ -13,7 +13,7 @@
 
 #include "ts_common.h"
 
-#define NR	1024
+#define NR	512
 #define TIMEOUT	120
 
 static char *mem;
