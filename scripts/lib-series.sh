@@ -86,10 +86,14 @@ build_steps()
 	STEP_NOTES=
 	INDEX_AT=
 	mkdir -p "$STATE/steps"
+	# One at a time: there is one index.
+	exec 9>"$STATE/lock"
+	flock 9
 	while read -r patch files; do
 		# shellcheck disable=SC2086 # a list of paths without blanks
 		build_step "$patch" $files
 	done < <(series_lines "$SERIES")
+	exec 9>&-
 }
 
 build_step()
