@@ -5,6 +5,7 @@
  * a child gets a copy of its data and tags.
  */
 #include <errno.h>
+#include <linux/stddef.h>
 #include <linux/io_uring.h>
 #include <string.h>
 #include <unistd.h>
