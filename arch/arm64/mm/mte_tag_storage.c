@@ -1,0 +1,818 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * MTE tag storage as memory: reserving and freeing tag blocks.
+ *
+ * Hardware keeps the tags of memory in tag storage, 1/32 of its size. Tag
+ * storage whose covered pages carry no tags is lent to the page allocator, as
+ * MIGRATE_METADATA. Before a page may carry tags it must *hold* its tag block;
+ * a block that at least one page holds is *reserved*, out of the allocator.
+ * The terms are those of include/linux/memory_metadata.h and
+ * mte_tag_storage_map.h; the whole is described in
+ * Documentation/mm/memory_metadata.rst.
+ *
+ * State. A bit per data page says that it holds its block, and a counter per
+ * block how many pages do:
+ *
+ *	 n > 0		reserved, n holders
+ *	 0		free: the block belongs to the page allocator
+ *	-1  BUSY	on the way between the two, owned by whoever set it
+ *	-2  LINGERS	no holder, but not given back yet
+ *
+ *	        claim               publish
+ *	  0 ------------> BUSY -------------> 1 <---> n
+ *	  ^                |                  |
+ *	  |     failed     |                  | last holder goes
+ *	  +----------------+                  v
+ *	  ^                                LINGERS ---> 1  (joined again)
+ *	  |            given back             |
+ *	  +----------- BUSY <-----------------+
+ *
+ * That is 8 bytes per block and a bit per page: 0.01 % of memory.
+ *
+ * A page takes its reference on the block before its bit is set, and clears the
+ * bit before it drops the reference, so whoever sees the bit finds the block
+ * reserved. The bit is set by the page's owner (allocation) or by whoever has a
+ * reference to the page (fault, copy, swap-in), with test_and_set_bit() deciding
+ * between two of these; it is cleared only when the page is freed.
+ *
+ * Joining a reserved block is one cmpxchg. The way from free to reserved is
+ * open to any context that may take zone->lock, as long as the block is free in
+ * the buddy lists. Moving its data away is not: see block_may_move(). Freeing
+ * works in every context in which pages are freed, and neither allocates nor
+ * sleeps.
+ *
+ * Locks. There is none of our own: BUSY stands in for a lock of one block. It
+ * is only ever tried in atomic context; where sleeping is allowed it is waited
+ * for, but not for ever, as the waiter may hold the lock of a folio that the
+ * owner wants to move. Nobody claims a block while owning another one.
+ * zone->lock and the locks of migration and reclaim nest inside.
+ *
+ * Caches. Tags and data of the same DRAM can be cached as either. At each
+ * change of role, first the tags of all covered pages and then the data of the
+ * block are cleaned and invalidated to the point of coherency: before a block
+ * becomes data its last tags must be dead, and before it becomes tags its last
+ * data lines must be gone (Arm ARM DDI 0487, D7.4, "DC CIGVAC" and "DC CIVAC").
+ */
+
+#define pr_fmt(fmt) "mte_tag_storage: " fmt
+
+#include <linux/atomic.h>
+#include <linux/bitmap.h>
+#include <linux/debugfs.h>
+#include <linux/gfp.h>
+#include <linux/jiffies.h>
+#include <linux/memblock.h>
+#include <linux/memory_metadata.h>
+#include <linux/mm.h>
+#include <linux/percpu.h>
+#include <linux/seq_file.h>
+#include <linux/sizes.h>
+#include <linux/slab.h>
+#include <linux/vmstat.h>
+#include <linux/wait_bit.h>
+#include <linux/workqueue.h>
+
+#include <asm/asm-extable.h>
+#include <asm/cacheflush.h>
+#include <asm/cputype.h>
+#include <asm/mte.h>
+#include <asm/mte_tag_storage.h>
+
+#include "mte_tag_storage.h"
+
+enum {
+	BLOCK_FREE	= 0,
+	BLOCK_BUSY	= -1,
+	BLOCK_LINGERS	= -2,
+};
+
+/**
+ * struct tag_block - a tag block
+ * @holders: pages that hold it, or one of the states above
+ * @retry: low half of jiffies before which moving its data is not tried again
+ */
+struct tag_block {
+	atomic_t holders;
+	u32 retry;
+};
+
+/**
+ * struct tag_region - a region in use; its arithmetic is in tag_maps[]
+ * @blocks: its tag blocks
+ * @held: a bit per data page
+ * @path: its node in the device tree
+ * @pinned: blocks that were never given to the page allocator
+ */
+struct tag_region {
+	struct tag_block *blocks;
+	unsigned long *held;
+	const char *path;
+	unsigned long pinned;
+};
+
+/* Ascending by data_start, written during boot only. */
+static struct tag_map tag_maps[MTE_TAG_STORAGE_REGIONS] __ro_after_init;
+static struct tag_region tag_regions[MTE_TAG_STORAGE_REGIONS] __ro_after_init;
+static unsigned int nr_regions __ro_after_init;
+
+/* Bytes of memory whose tags share a cache line, the least of all CPUs. */
+static unsigned long tag_line_size __ro_after_init = PAGE_SIZE;
+
+/* A block that could not be emptied is left alone for so long. */
+#define BLOCK_BACKOFF		(HZ / 10 ?: 1)
+
+/* Waiting for the owner of a busy block ends after this. */
+#define BLOCK_WAIT		(HZ / 10 ?: 1)
+
+/* A block without holders is given back after this, see block_put(). */
+#define BLOCK_LINGER		(HZ / 10 ?: 1)
+
+static const struct tag_map *map_of(unsigned long pfn)
+{
+	return tag_map_lookup(tag_maps, nr_regions, pfn);
+}
+
+static struct tag_region *region_of(const struct tag_map *map)
+{
+	return &tag_regions[map - tag_maps];
+}
+
+/*
+ * Cache maintenance
+ */
+
+/* A covered page need not be in the linear map: it then has no cached tags. */
+static int clean_inval_tag_line(unsigned long addr)
+{
+	int err = 0;
+
+	asm volatile(__MTE_PREAMBLE
+		     "1:	dc	cigvac, %1\n"
+		     "2:\n"
+		     _ASM_EXTABLE_KACCESS_ERR(1b, 2b, %w0)
+		     : "+r" (err) : "r" (addr) : "memory");
+	return err;
+}
+
+static void clean_inval_tags(unsigned long pfn, unsigned long nr)
+{
+	for (; nr; nr--, pfn++) {
+		unsigned long start = (unsigned long)__va(PFN_PHYS(pfn));
+		unsigned long addr;
+
+		for (addr = start; addr < start + PAGE_SIZE;
+		     addr += tag_line_size) {
+			if (clean_inval_tag_line(addr))
+				break;
+		}
+	}
+	dsb(sy);
+}
+
+/* Between two roles: nothing of either remains in a cache. */
+static void block_clean_inval(const struct tag_map *map, unsigned long block)
+{
+	unsigned long start, pfn, nr;
+
+	pfn = tag_map_block_data(map, block, &nr);
+	clean_inval_tags(pfn, nr);
+
+	pfn = tag_map_block_pfn(map, block);
+	start = (unsigned long)__va(PFN_PHYS(pfn));
+	dcache_clean_inval_poc(start, start + map->block_pages * PAGE_SIZE);
+}
+
+/*
+ * Tag blocks
+ */
+
+static bool block_try_state(struct tag_block *b, int from, int to)
+{
+	return atomic_cmpxchg(&b->holders, from, to) == from;
+}
+
+static void block_leave_busy(struct tag_block *b, int state)
+{
+	atomic_set_release(&b->holders, state);
+	/* Pairs with prepare_to_wait_event() in wait_var_event_timeout(). */
+	smp_mb();
+	wake_up_var(&b->holders);
+}
+
+/* Take a reference on a block that is reserved already. */
+static bool block_join(struct tag_block *b)
+{
+	int holders = atomic_read(&b->holders);
+
+	for (;;) {
+		int next = holders == BLOCK_LINGERS ? 1 : holders + 1;
+
+		if (holders == BLOCK_FREE || holders == BLOCK_BUSY)
+			return false;
+		if (atomic_try_cmpxchg(&b->holders, &holders, next))
+			break;
+	}
+	count_vm_event(METADATA_RESERVE_SHARED);
+	return true;
+}
+
+/* May the task sleep, and is it not inside of reclaim or of reserving? */
+static bool block_may_move(gfp_t gfp)
+{
+	return gfpflags_allow_blocking(gfp) &&
+	       !(current->flags & (PF_MEMALLOC | PF_METADATA_RESERVE));
+}
+
+/*
+ * The owner of a busy block may reclaim on behalf of its own request, so only
+ * a task that could do any reclaim itself may wait for it.
+ */
+static bool block_may_wait(gfp_t gfp)
+{
+	return block_may_move(gfp) &&
+	       (gfp & (__GFP_IO | __GFP_FS)) == (__GFP_IO | __GFP_FS);
+}
+
+static int block_move_data(struct tag_block *b, unsigned long pfn,
+			   unsigned int nr, gfp_t gfp)
+{
+	int ret;
+
+	if (!block_may_move(gfp))
+		return -EAGAIN;
+	if ((s32)((u32)jiffies - READ_ONCE(b->retry)) < 0)
+		return -EBUSY;
+
+	ret = metadata_take_used(pfn, nr, gfp);
+	if (!ret)
+		count_vm_event(METADATA_RESERVE_MOVED);
+	else if (ret != -EINTR)
+		WRITE_ONCE(b->retry, (u32)jiffies + BLOCK_BACKOFF);
+	return ret;
+}
+
+/* Reserve a free block that the caller has made busy. */
+static int block_take(const struct tag_map *map, unsigned long block, gfp_t gfp)
+{
+	struct tag_block *b = &region_of(map)->blocks[block];
+	unsigned long pfn = tag_map_block_pfn(map, block);
+	int ret = 0;
+
+	if (metadata_take_free(pfn, map->block_pages))
+		count_vm_event(METADATA_RESERVE_BUDDY);
+	else
+		ret = block_move_data(b, pfn, map->block_pages, gfp);
+
+	if (!ret)
+		block_clean_inval(map, block);
+	block_leave_busy(b, ret ? BLOCK_FREE : 1);
+	return ret;
+}
+
+static int block_get(const struct tag_map *map, unsigned long block, gfp_t gfp)
+{
+	struct tag_block *b = &region_of(map)->blocks[block];
+
+	for (;;) {
+		if (block_join(b))
+			return 0;
+		if (block_try_state(b, BLOCK_FREE, BLOCK_BUSY))
+			return block_take(map, block, gfp);
+		if (atomic_read(&b->holders) != BLOCK_BUSY)
+			continue;
+		if (!block_may_wait(gfp) ||
+		    !wait_var_event_timeout(&b->holders,
+					    atomic_read(&b->holders) != BLOCK_BUSY,
+					    BLOCK_WAIT))
+			return -EAGAIN;
+	}
+}
+
+static void block_release(const struct tag_map *map, unsigned long block)
+{
+	struct tag_block *b = &region_of(map)->blocks[block];
+
+	if (!block_try_state(b, BLOCK_LINGERS, BLOCK_BUSY))
+		return;
+	block_clean_inval(map, block);
+	metadata_give(tag_map_block_pfn(map, block), map->block_pages);
+	count_vm_event(METADATA_RELEASE);
+	block_leave_busy(b, BLOCK_FREE);
+}
+
+/*
+ * A page that is allocated and freed again and again must not take its block
+ * back and forth each time. So the block that lost its last holder last, on
+ * each CPU, lingers: until another one does on that CPU, or for a moment.
+ */
+struct lingerer {
+	const struct tag_map *map;
+	unsigned long block;
+};
+
+static DEFINE_PER_CPU(struct lingerer, lingerers);
+static DEFINE_PER_CPU(raw_spinlock_t, linger_lock) =
+	__RAW_SPIN_LOCK_UNLOCKED(linger_lock);
+
+static void block_linger(int cpu, struct lingerer next)
+{
+	struct lingerer last;
+
+	scoped_guard(raw_spinlock_irqsave, per_cpu_ptr(&linger_lock, cpu)) {
+		last = *per_cpu_ptr(&lingerers, cpu);
+		*per_cpu_ptr(&lingerers, cpu) = next;
+	}
+	if (last.map && (last.map != next.map || last.block != next.block))
+		block_release(last.map, last.block);
+}
+
+static void release_lingerers(struct work_struct *work)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		block_linger(cpu, (struct lingerer) {});
+}
+
+static DECLARE_DELAYED_WORK(linger_work, release_lingerers);
+
+static void block_put(const struct tag_map *map, unsigned long block)
+{
+	struct tag_block *b = &region_of(map)->blocks[block];
+	int holders = atomic_read(&b->holders);
+
+	while (!atomic_try_cmpxchg(&b->holders, &holders,
+				   holders == 1 ? BLOCK_LINGERS : holders - 1))
+		;
+	if (holders > 1)
+		return;
+
+	block_linger(raw_smp_processor_id(),
+		     (struct lingerer) { .map = map, .block = block });
+	if (!delayed_work_pending(&linger_work))
+		schedule_delayed_work(&linger_work, BLOCK_LINGER);
+}
+
+/*
+ * Pages
+ */
+
+/* May a page of a range carry tags? nr is 1 or the size of a folio. */
+static bool page_ready(unsigned long pfn)
+{
+	const struct tag_map *map = map_of(pfn);
+
+	if (!map)
+		return !tag_map_lookup_tag(tag_maps, nr_regions, pfn);
+	/* Tags behind the last whole block: never lent. */
+	return tag_map_block(map, pfn) >= map->nr_blocks ||
+	       test_bit(pfn - map->data_start, region_of(map)->held);
+}
+
+/**
+ * mte_tag_storage_ready - whether tags may be written to pages
+ * @page: the first page
+ * @nr: how many, contiguous
+ *
+ * This is the one predicate. Pages of tag storage have no tags, ever; pages
+ * that no region covers have theirs elsewhere.
+ *
+ * Context: any.
+ * Return: true if all pages hold their tag block.
+ */
+bool mte_tag_storage_ready(struct page *page, unsigned long nr)
+{
+	unsigned long pfn = page_to_pfn(page);
+
+	for (; nr; nr--, pfn++) {
+		if (!page_ready(pfn))
+			return false;
+	}
+	return true;
+}
+
+/**
+ * arch_metadata_ready - whether a page may carry tags now
+ * @page: the page
+ *
+ * Context: any.
+ * Return: true if it may.
+ */
+bool arch_metadata_ready(struct page *page)
+{
+	return page_ready(page_to_pfn(page));
+}
+
+/**
+ * arch_metadata_live - whether a page carries tags
+ * @page: the page
+ *
+ * Context: any.
+ * Return: true if it does.
+ */
+bool arch_metadata_live(struct page *page)
+{
+	return page_mte_tagged(page);
+}
+
+/**
+ * arch_vma_has_metadata - whether a VMA's pages will carry tags
+ * @vma: the VMA
+ *
+ * Context: any, @vma stable.
+ * Return: true if they will.
+ */
+bool arch_vma_has_metadata(struct vm_area_struct *vma)
+{
+	return vma->vm_flags & VM_MTE;
+}
+
+/**
+ * arch_swap_has_metadata - whether tags were saved with a swap entry
+ * @entry: the swap entry
+ *
+ * Context: any; stable as long as the entry is held.
+ * Return: true if there are any.
+ */
+bool arch_swap_has_metadata(swp_entry_t entry)
+{
+	return mte_swap_has_tags(entry);
+}
+
+static void page_hold(const struct tag_map *map, unsigned long pfn)
+{
+	/* Somebody else got this page its block meanwhile. */
+	if (test_and_set_bit(pfn - map->data_start, region_of(map)->held))
+		block_put(map, tag_map_block(map, pfn));
+}
+
+/**
+ * arch_metadata_reserve - make a page hold its tag block
+ * @page: the page, with a reference or not yet visible to anybody
+ * @gfp: what the caller allows
+ *
+ * Context: any but under zone->lock or the lock of per-cpu lists; sleeps only
+ * as @gfp allows, and waits for no folio lock.
+ * Return: 0; -EINVAL if the page is tag storage, which cannot have tags; or
+ * -EBUSY, -EAGAIN or -EINTR (a fatal signal is pending) if its block could not
+ * be had now.
+ */
+int arch_metadata_reserve(struct page *page, gfp_t gfp)
+{
+	unsigned long pfn = page_to_pfn(page);
+	const struct tag_map *map;
+	int ret;
+
+	if (page_ready(pfn))
+		return 0;
+
+	map = map_of(pfn);
+	if (!map)
+		return -EINVAL;
+
+	ret = block_get(map, tag_map_block(map, pfn), gfp);
+	if (ret)
+		count_vm_event(METADATA_RESERVE_FAIL);
+	else
+		page_hold(map, pfn);
+	return ret;
+}
+
+/**
+ * arch_metadata_reserve_hard - use the last resort for a page's tag block
+ * @page: the page, with a reference
+ *
+ * Context: may sleep and wait for folio locks and writeback.
+ */
+void arch_metadata_reserve_hard(struct page *page)
+{
+	unsigned long pfn = page_to_pfn(page), block;
+	const struct tag_map *map = map_of(pfn);
+	struct tag_block *b;
+	int ret;
+
+	if (!map || page_ready(pfn))
+		return;
+
+	block = tag_map_block(map, pfn);
+	b = &region_of(map)->blocks[block];
+	if (!block_try_state(b, BLOCK_FREE, BLOCK_BUSY))
+		return;
+
+	ret = metadata_take_contig(tag_map_block_pfn(map, block),
+				   map->block_pages);
+	if (!ret) {
+		count_vm_event(METADATA_RESERVE_CONTIG);
+		block_clean_inval(map, block);
+	}
+	block_leave_busy(b, ret ? BLOCK_FREE : 1);
+	if (!ret)
+		page_hold(map, pfn);
+}
+
+/**
+ * arch_metadata_join - make a page hold its tag block if that is reserved
+ * @page: the page, with a reference
+ *
+ * Context: any.
+ * Return: true if the page may carry tags now.
+ */
+bool arch_metadata_join(struct page *page)
+{
+	unsigned long pfn = page_to_pfn(page);
+	const struct tag_map *map;
+
+	if (page_ready(pfn))
+		return true;
+
+	map = map_of(pfn);
+	if (!map ||
+	    !block_join(&region_of(map)->blocks[tag_map_block(map, pfn)]))
+		return false;
+	page_hold(map, pfn);
+	return true;
+}
+
+static void release_pages_of(const struct tag_map *map, unsigned long pfn,
+			     unsigned long end)
+{
+	unsigned long *held = region_of(map)->held;
+	unsigned long first = max(pfn, map->data_start) - map->data_start;
+	unsigned long last = min(end, map->data_start + map->data_pages) -
+			     map->data_start;
+	unsigned long bit = first;
+
+	for_each_set_bit_from(bit, held, last) {
+		pfn = map->data_start + bit;
+		/* The page is about to leave the linear map, its tags first. */
+		if (debug_pagealloc_enabled_static())
+			clean_inval_tags(pfn, 1);
+		clear_bit(bit, held);
+		block_put(map, tag_map_block(map, pfn));
+	}
+}
+
+void __mte_tag_storage_free(struct page *page, unsigned long nr)
+{
+	unsigned long pfn = page_to_pfn(page), end = pfn + nr;
+	const struct tag_map *map = map_of(pfn);
+	unsigned int i;
+
+	if (map && tag_map_covers(map, end - 1)) {
+		release_pages_of(map, pfn, end);
+		return;
+	}
+
+	/* Not covered, or a large folio that a region covers in part. */
+	for (i = 0; nr > 1 && i < nr_regions; i++) {
+		map = &tag_maps[i];
+		if (pfn < map->data_start + map->data_pages &&
+		    end > map->data_start)
+			release_pages_of(map, pfn, end);
+	}
+}
+
+/**
+ * mte_tag_storage_set_ptes - set PTEs that expose tags
+ * @mm: the address space
+ * @addr: address of the first
+ * @ptep: the first
+ * @pte: its value; those of the others follow by page
+ * @nr: how many
+ *
+ * As set_ptes(), but entries of pages that may not carry tags now become
+ * metadata-none. Nothing is reserved here: mprotect() would do it for much
+ * that is never touched again.
+ *
+ * Context: page table lock held.
+ */
+void mte_tag_storage_set_ptes(struct mm_struct *mm, unsigned long addr,
+			      pte_t *ptep, pte_t pte, unsigned int nr)
+{
+	while (nr) {
+		unsigned long pfn = pte_pfn(pte);
+		bool ready = page_ready(pfn);
+		unsigned int run = 1;
+
+		while (run < nr && page_ready(pfn + run) == ready)
+			run++;
+		ungated_set_ptes(mm, addr, ptep,
+				 ready ? pte : pte_mkmetadata_none(pte), run);
+		nr -= run;
+		ptep += run;
+		addr += run * PAGE_SIZE;
+		pte = pte_advance_pfn(pte, run);
+	}
+}
+
+/*
+ * Boot
+ */
+
+/* Blocks that are not whole in what the page allocator gets, and the like. */
+static bool __init block_stays(const struct tag_map *map, unsigned long block,
+			       unsigned long start, unsigned long end)
+{
+	unsigned long pfn = tag_map_block_pfn(map, block);
+	unsigned long last = pfn + map->block_pages - 1;
+
+	return pfn < start || last >= end ||
+	       page_zone(pfn_to_page(pfn)) != page_zone(pfn_to_page(last));
+}
+
+static void __init pin_block(const struct tag_map *map, unsigned long block)
+{
+	struct tag_region *region = region_of(map);
+
+	if (!atomic_read(&region->blocks[block].holders))
+		region->pinned++;
+	atomic_inc(&region->blocks[block].holders);
+}
+
+static bool __init page_stays(unsigned long pfn)
+{
+	const struct tag_map *map = tag_map_lookup_tag(tag_maps, nr_regions,
+						       pfn);
+
+	return !map || atomic_read(&region_of(map)->blocks[
+				tag_map_tag_block(map, pfn)].holders);
+}
+
+/* What is whole pageblocks of a region: the page allocator has no less. */
+static void __init region_range(const struct tag_map *map, unsigned long *start,
+				unsigned long *end)
+{
+	*start = ALIGN(map->tag_start, pageblock_nr_pages);
+	*end = ALIGN_DOWN(tag_map_block_pfn(map, map->nr_blocks),
+			  pageblock_nr_pages);
+}
+
+static int __init region_init(const struct tag_storage_node *node)
+{
+	struct tag_map *map = &tag_maps[nr_regions];
+	struct tag_region *region = &tag_regions[nr_regions];
+	unsigned long start, end, block;
+
+	*map = node->map;
+	region->blocks = kvcalloc(map->nr_blocks, sizeof(*region->blocks),
+				  GFP_KERNEL);
+	region->held = kvcalloc(BITS_TO_LONGS(map->data_pages), sizeof(long),
+				GFP_KERNEL);
+	region->path = kstrdup(node->path, GFP_KERNEL);
+	if (!region->blocks || !region->held || !region->path) {
+		kvfree(region->blocks);
+		kvfree(region->held);
+		kfree(region->path);
+		return -ENOMEM;
+	}
+
+	region_range(map, &start, &end);
+	for (block = 0; block < map->nr_blocks; block++) {
+		if (block_stays(map, block, start, end))
+			pin_block(map, block);
+	}
+	nr_regions++;
+	return 0;
+}
+
+/*
+ * The zero page is mapped tagged without its tags ever being synchronised:
+ * they were cleared when the first CPU came up, and stay.
+ */
+static void __init pin_zero_page(void)
+{
+	unsigned long pfn = page_to_pfn(ZERO_PAGE(0));
+	const struct tag_map *map = map_of(pfn);
+
+	if (!map || tag_map_block(map, pfn) >= map->nr_blocks)
+		return;
+	pin_block(map, tag_map_block(map, pfn));
+	set_bit(pfn - map->data_start, region_of(map)->held);
+}
+
+static void __init region_add(unsigned int i)
+{
+	unsigned long start, end;
+
+	region_range(&tag_maps[i], &start, &end);
+	if (start < end)
+		metadata_add_range(start, end, page_stays);
+	pr_info("%s: %lu KiB for %lu MiB of memory, %lu blocks of %lu KiB, %lu pinned\n",
+		tag_regions[i].path,
+		tag_maps[i].nr_blocks * tag_maps[i].block_pages *
+		(PAGE_SIZE / SZ_1K),
+		tag_maps[i].data_pages / (SZ_1M / PAGE_SIZE),
+		tag_maps[i].nr_blocks,
+		tag_maps[i].block_pages * (PAGE_SIZE / SZ_1K),
+		tag_regions[i].pinned);
+}
+
+/* Nothing will ever write tags, so tag storage is memory like any other. */
+static void __init free_as_memory(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr_tag_storage_nodes; i++) {
+		const struct tag_map_desc *desc = &tag_storage_nodes[i].desc;
+
+		free_reserved_area(__va(desc->tag_base),
+				   __va(desc->tag_base +
+					(desc->tag_size & PAGE_MASK)),
+				   -1, NULL);
+	}
+}
+
+/* CTR_EL0.TminLine is the log2 of the number of words that the tags cover. */
+static void __init min_tag_line_size(void *unused)
+{
+	unsigned long words = 1UL << SYS_FIELD_GET(CTR_EL0, TminLine,
+						   read_cpuid(CTR_EL0));
+
+	tag_line_size = clamp(words * 4, MTE_GRANULE_SIZE, tag_line_size);
+}
+
+static int __init mte_tag_storage_init(void)
+{
+	unsigned int i;
+
+	if (!nr_tag_storage_nodes)
+		return 0;
+	if (!system_supports_mte()) {
+		pr_info("off: MTE not available\n");
+		free_as_memory();
+		return 0;
+	}
+	/* All memory is tagged then. */
+	if (kasan_hw_tags_enabled()) {
+		pr_info("off: KASAN hardware tags are in use\n");
+		return 0;
+	}
+
+	for (i = 0; i < nr_tag_storage_nodes; i++) {
+		if (region_init(&tag_storage_nodes[i]))
+			pr_err("%s: no memory for its state; region left unused\n",
+			       tag_storage_nodes[i].path);
+	}
+	if (!nr_regions)
+		return 0;
+
+	on_each_cpu(min_tag_line_size, NULL, 1);
+	pin_zero_page();
+	/* No user space yet, so no page but the zero page has tags. */
+	static_branch_enable(&memory_metadata_key);
+	for (i = 0; i < nr_regions; i++)
+		region_add(i);
+
+	pr_info("on, %lu MiB of tag storage usable as memory\n",
+		metadata_total_pages() / (SZ_1M / PAGE_SIZE));
+	return 0;
+}
+/* Before the watermarks are set, which count all memory. */
+core_initcall(mte_tag_storage_init);
+
+/*
+ * debugfs
+ */
+
+static bool block_reserved(struct tag_block *b)
+{
+	int holders = atomic_read(&b->holders);
+
+	return holders > 0 || holders == BLOCK_LINGERS;
+}
+
+static int regions_show(struct seq_file *m, void *unused)
+{
+	unsigned long block, reserved;
+	unsigned int i;
+
+	for (i = 0; i < nr_regions; i++) {
+		const struct tag_map *map = &tag_maps[i];
+		struct tag_region *region = &tag_regions[i];
+
+		reserved = 0;
+		for (block = 0; block < map->nr_blocks; block++)
+			reserved += block_reserved(&region->blocks[block]);
+
+		seq_printf(m, "region=%u node=%s data_pfn=%#lx data_pages=%lu tag_pfn=%#lx tag_pages=%lu block_pages=%lu blocks=%lu pinned=%lu reserved=%lu tagged_pages=%lu\n",
+			   i, region->path, map->data_start, map->data_pages,
+			   map->tag_start, map->nr_blocks * map->block_pages,
+			   map->block_pages, map->nr_blocks, region->pinned,
+			   reserved - region->pinned,
+			   (unsigned long)bitmap_weight(region->held,
+							map->data_pages));
+		cond_resched();
+	}
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(regions);
+
+static int __init mte_tag_storage_debugfs_init(void)
+{
+	if (nr_regions)
+		debugfs_create_file("regions", 0444,
+				    debugfs_create_dir("mte_tag_storage", NULL),
+				    NULL, &regions_fops);
+	return 0;
+}
+late_initcall(mte_tag_storage_debugfs_init);
