@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Memory that holds the metadata of other memory, and is lent as data.
+ *
+ * Some hardware keeps *metadata* of a page (on arm64 the MTE allocation tags)
+ * in a part of main memory of its own, the *metadata storage*. Storage whose
+ * covered pages have no live metadata is ordinary memory of migratetype
+ * MIGRATE_METADATA: order 0, movable, never longterm pinned, never holding
+ * metadata itself. When a page is to have metadata, its storage is reserved:
+ * taken out of the allocator, moving what it holds.
+ *
+ * Core mm owns the mechanism (mm/memory_metadata.c): how pages are handed
+ * over, taken out and given back, and what a *metadata-none* page table entry
+ * does on a fault. The architecture owns the relation between a page and its
+ * storage, behind the arch_metadata_*() functions below.
+ *
+ * A metadata-none entry is a present entry without hardware access that says:
+ * this page must have its storage before the next access.
+ *
+ * The inline functions here screen: with the feature not compiled in they are
+ * constants, with no storage found at boot a static key leaves one branch that
+ * is not taken. See Documentation/mm/memory_metadata.rst.
+ */
+#ifndef _LINUX_MEMORY_METADATA_H
+#define _LINUX_MEMORY_METADATA_H
+
+#include <linux/gfp_types.h>
+#include <linux/jump_label.h>
+#include <linux/migrate_mode.h>
+#include <linux/mm_types.h>
+#include <linux/types.h>
+
+struct vm_fault;
+
+#ifdef CONFIG_MEMORY_METADATA
+
+DECLARE_STATIC_KEY_FALSE(memory_metadata_key);
+
+static __always_inline bool memory_metadata_enabled(void)
+{
+	return static_branch_unlikely(&memory_metadata_key);
+}
+
+/* Implemented by the architecture. */
+bool arch_metadata_ready(struct page *page);
+bool arch_metadata_live(struct page *page);
+int arch_metadata_reserve(struct page *page, gfp_t gfp);
+void arch_metadata_reserve_hard(struct page *page);
+bool arch_metadata_join(struct page *page);
+bool arch_vma_has_metadata(struct vm_area_struct *vma);
+bool arch_swap_has_metadata(swp_entry_t entry);
+
+/* Taking storage out of the allocator and giving it back. */
+bool metadata_take_free(unsigned long pfn, unsigned int nr);
+int metadata_take_used(unsigned long pfn, unsigned int nr, gfp_t gfp);
+int metadata_take_contig(unsigned long pfn, unsigned int nr);
+void metadata_give(unsigned long pfn, unsigned int nr);
+void metadata_add_range(unsigned long start_pfn, unsigned long end_pfn,
+			bool (*stays)(unsigned long pfn));
+unsigned long metadata_total_pages(void);
+
+/* Faults on metadata-none entries. */
+vm_fault_t do_metadata_none_page(struct vm_fault *vmf);
+vm_fault_t do_huge_pmd_metadata_none(struct vm_fault *vmf);
+
+gfp_t __metadata_prep_page(struct page *page, unsigned int order, gfp_t gfp);
+struct folio *__metadata_require(struct folio *folio);
+bool __metadata_copy_ok(struct page *to, struct page *from);
+gfp_t __metadata_folio_gfp(struct folio *folio);
+int __metadata_swap_prepare(swp_entry_t entry, struct folio *folio);
+bool __metadata_folio_ready(struct folio *folio);
+
+/**
+ * metadata_keeps_source - whether migrate_pages() leaves the last reference
+ * @reason: why it migrates
+ *
+ * Context: any.
+ */
+static inline bool metadata_keeps_source(enum migrate_reason reason)
+{
+	return reason == MR_METADATA;
+}
+
+/**
+ * metadata_prep_page - reserve the storage of a newly allocated page
+ * @page: the page, not yet seen by anybody else
+ * @order: its order
+ * @gfp: the allocation's flags
+ *
+ * With __GFP_TAGGED try to get storage for the whole page. That need not
+ * succeed: the page is then mapped metadata-none.
+ *
+ * Context: as @gfp allows; sleeps only with __GFP_DIRECT_RECLAIM and order 0.
+ * Return: @gfp, without __GFP_TAGGED if any storage is missing.
+ */
+static inline gfp_t metadata_prep_page(struct page *page, unsigned int order,
+				       gfp_t gfp)
+{
+	if (memory_metadata_enabled() && (gfp & __GFP_TAGGED))
+		return __metadata_prep_page(page, order, gfp);
+	return gfp;
+}
+
+/**
+ * metadata_vma_gfp - the hint for allocating a page that a VMA will map
+ * @vma: the VMA
+ *
+ * Context: any, @vma stable.
+ * Return: __GFP_TAGGED or 0.
+ */
+static inline gfp_t metadata_vma_gfp(struct vm_area_struct *vma)
+{
+	if (memory_metadata_enabled() && arch_vma_has_metadata(vma))
+		return __GFP_TAGGED;
+	return 0;
+}
+
+/**
+ * metadata_folio_gfp - the hint for allocating a copy of a folio
+ * @folio: the source
+ *
+ * The source can gain metadata after this, so that the copy checks again, see
+ * metadata_copy_ok().
+ *
+ * Context: any.
+ * Return: __GFP_TAGGED if any page of @folio has metadata, else 0.
+ */
+static inline gfp_t metadata_folio_gfp(struct folio *folio)
+{
+	return memory_metadata_enabled() ? __metadata_folio_gfp(folio) : 0;
+}
+
+/**
+ * metadata_swap_gfp - the hint for allocating a page to read a swap entry into
+ * @entry: the swap entry
+ *
+ * Context: any.
+ * Return: __GFP_TAGGED if metadata was saved with @entry, else 0.
+ */
+static inline gfp_t metadata_swap_gfp(swp_entry_t entry)
+{
+	if (memory_metadata_enabled() && arch_swap_has_metadata(entry))
+		return __GFP_TAGGED;
+	return 0;
+}
+
+/**
+ * metadata_swap_prepare - make sure of the storage for restoring metadata
+ * @entry: the first swap entry of @folio
+ * @folio: the locked folio that was read from swap
+ *
+ * Called before arch_swap_restore(), which runs under the page table lock and
+ * can neither sleep nor fail.
+ *
+ * Context: may sleep, @folio locked.
+ * Return: 0, or -ENOMEM if the storage cannot be had now: back out and let the
+ * caller's caller try again.
+ */
+static inline int metadata_swap_prepare(swp_entry_t entry, struct folio *folio)
+{
+	return memory_metadata_enabled() ?
+		__metadata_swap_prepare(entry, folio) : 0;
+}
+
+/**
+ * metadata_copy_ok - whether a page can be copied with its metadata
+ * @to: the destination
+ * @from: the source
+ *
+ * Context: any; never sleeps.
+ * Return: false if @from has metadata and @to has no storage for it.
+ */
+static inline bool metadata_copy_ok(struct page *to, struct page *from)
+{
+	return !memory_metadata_enabled() || __metadata_copy_ok(to, from);
+}
+
+/**
+ * metadata_require - insist on storage for a page that a VMA will map
+ * @folio: a new folio of order 0 for @vma, or NULL
+ * @vma: the VMA
+ *
+ * For the destination of a copy that cannot fail later. Replaces @folio by
+ * another if its own storage cannot be had.
+ *
+ * Context: may sleep, @vma stable.
+ * Return: a folio with storage if @vma needs that, or NULL.
+ */
+static inline struct folio *metadata_require(struct folio *folio,
+					     struct vm_area_struct *vma)
+{
+	if (memory_metadata_enabled() && folio && arch_vma_has_metadata(vma))
+		return __metadata_require(folio);
+	return folio;
+}
+
+/**
+ * metadata_refuse_collapse - whether a range must not be collapsed
+ * @vma: the VMA
+ *
+ * Context: any, @vma stable.
+ */
+static inline bool metadata_refuse_collapse(struct vm_area_struct *vma)
+{
+	return memory_metadata_enabled() && arch_vma_has_metadata(vma);
+}
+
+/**
+ * metadata_refuse_pmd - whether a file folio must not be mapped by a PMD
+ * @vma: the VMA
+ * @folio: the folio
+ *
+ * A metadata-none PMD of a file that cannot get its storage would be zapped
+ * and mapped again for ever.
+ *
+ * Context: any, @vma stable.
+ */
+static inline bool metadata_refuse_pmd(struct vm_area_struct *vma,
+				       struct folio *folio)
+{
+	return memory_metadata_enabled() && arch_vma_has_metadata(vma) &&
+	       !__metadata_folio_ready(folio);
+}
+
+#else /* !CONFIG_MEMORY_METADATA */
+
+static __always_inline bool memory_metadata_enabled(void)
+{
+	return false;
+}
+
+static inline bool metadata_keeps_source(enum migrate_reason reason)
+{
+	return false;
+}
+
+static inline bool pte_metadata_none(pte_t pte)
+{
+	return false;
+}
+
+static inline bool pmd_metadata_none(pmd_t pmd)
+{
+	return false;
+}
+
+static inline vm_fault_t do_metadata_none_page(struct vm_fault *vmf)
+{
+	return 0;
+}
+
+static inline vm_fault_t do_huge_pmd_metadata_none(struct vm_fault *vmf)
+{
+	return 0;
+}
+
+static inline gfp_t metadata_prep_page(struct page *page, unsigned int order,
+				       gfp_t gfp)
+{
+	return gfp;
+}
+
+static inline gfp_t metadata_vma_gfp(struct vm_area_struct *vma)
+{
+	return 0;
+}
+
+static inline gfp_t metadata_folio_gfp(struct folio *folio)
+{
+	return 0;
+}
+
+static inline gfp_t metadata_swap_gfp(swp_entry_t entry)
+{
+	return 0;
+}
+
+static inline int metadata_swap_prepare(swp_entry_t entry, struct folio *folio)
+{
+	return 0;
+}
+
+static inline bool metadata_copy_ok(struct page *to, struct page *from)
+{
+	return true;
+}
+
+static inline struct folio *metadata_require(struct folio *folio,
+					     struct vm_area_struct *vma)
+{
+	return folio;
+}
+
+static inline bool metadata_refuse_collapse(struct vm_area_struct *vma)
+{
+	return false;
+}
+
+static inline bool metadata_refuse_pmd(struct vm_area_struct *vma,
+				       struct folio *folio)
+{
+	return false;
+}
+
+#endif /* CONFIG_MEMORY_METADATA */
+
+#endif /* _LINUX_MEMORY_METADATA_H */

@@ -1,0 +1,659 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Memory that holds the metadata of other memory: the mechanism.
+ *
+ * See include/linux/memory_metadata.h for the terms and
+ * Documentation/mm/memory_metadata.rst for the design. In this file:
+ *
+ * 1. Handing storage to the page allocator at boot.
+ * 2. Taking it out when metadata becomes live, by one of three ways, and
+ *    giving it back:
+ *	free		straight off the buddy lists, one zone->lock section
+ *	used		move the data of just these pages away
+ *	contig		alloc_contig_range(), for what that cannot move
+ * 3. Hooks of the allocator, of copying and of swap.
+ * 4. Faults on metadata-none entries.
+ *
+ * Recursion. Taking used pages migrates, which allocates, which may reclaim
+ * or compact, which may allocate pages that want storage again. That ends
+ * here: the slow ways are tried only with __GFP_DIRECT_RECLAIM and with
+ * neither PF_MEMALLOC nor PF_METADATA_RESERVE set, and PF_METADATA_RESERVE is
+ * set while they run. It also keeps the moved data out of other storage.
+ *
+ * Waiting. The caller may hold folio locks, so the way "used" waits for none:
+ * MIGRATE_ASYNC only tries folio locks, does not wait for writeback, and
+ * nothing here enters the throttle for too many isolated pages. "contig"
+ * waits for all of these and is tried only by the fault handler, which holds
+ * no more than the locks of any fault.
+ */
+
+#include <linux/memcontrol.h>
+#include <linux/memory_metadata.h>
+#include <linux/migrate.h>
+#include <linux/mm.h>
+#include <linux/page-isolation.h>
+#include <linux/pgalloc_tag.h>
+#include <linux/pgtable.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/swapops.h>
+#include <linux/vmstat.h>
+
+#include <asm/tlbflush.h>
+
+#include "internal.h"
+#include "memory_metadata.h"
+#include "swap.h"
+
+DEFINE_STATIC_KEY_FALSE(memory_metadata_key);
+
+/* A page may be on its way to or from the allocator: look this often. */
+#define TAKE_TRIES		3
+
+/* Pages to try when one with storage is needed. */
+#define REQUIRE_TRIES		8
+
+/*
+ * A page and its storage can both be pinned by I/O, which is over within
+ * seconds. What lasts longer is no short-term pin.
+ */
+#define PINNED_WAIT		(10 * HZ)
+#define PINNED_POLL		(HZ / 50 ?: 1)
+
+/* 1. Handing storage to the page allocator. */
+
+static unsigned long total_pages __ro_after_init;
+
+/**
+ * metadata_total_pages - the number of pages handed to the page allocator
+ *
+ * Context: any.
+ * Return: pages, whatever they hold now.
+ */
+unsigned long metadata_total_pages(void)
+{
+	return total_pages;
+}
+
+static void __init add_boot_pages(unsigned long pfn, unsigned int order)
+{
+	struct page *page = pfn_to_page(pfn);
+	unsigned int i;
+
+	for (i = 0; i < 1U << order; i++) {
+		__ClearPageReserved(page + i);
+		set_page_count(page + i, 0);
+	}
+	set_page_refcounted(page);
+	/* The pages were reserved and not allocated. */
+	clear_page_tag_ref(page);
+	__free_pages(page, order);
+	adjust_managed_page_count(page, 1L << order);
+	total_pages += 1UL << order;
+}
+
+static void __init add_pageblock(unsigned long pfn,
+				 bool (*stays)(unsigned long pfn))
+{
+	unsigned long i, nr = 0;
+
+	set_pageblock_migratetype(pfn_to_page(pfn), MIGRATE_METADATA);
+	for (i = 0; i < pageblock_nr_pages; i++)
+		nr += stays(pfn + i);
+
+	if (!nr) {
+		add_boot_pages(pfn, pageblock_order);
+		return;
+	}
+	for (i = 0; i < pageblock_nr_pages; i++) {
+		if (!stays(pfn + i))
+			add_boot_pages(pfn + i, 0);
+	}
+}
+
+/**
+ * metadata_add_range - hand reserved boot memory to the page allocator
+ * @start_pfn: first page, aligned to a pageblock
+ * @end_pfn: behind the last page, aligned to a pageblock
+ * @stays: whether a page stays reserved
+ *
+ * The range becomes free memory of MIGRATE_METADATA.
+ *
+ * Context: may sleep; during boot, after the memory map is initialised.
+ */
+void __init metadata_add_range(unsigned long start_pfn, unsigned long end_pfn,
+			       bool (*stays)(unsigned long pfn))
+{
+	unsigned long pfn;
+
+	for (pfn = start_pfn; pfn < end_pfn; pfn += pageblock_nr_pages) {
+		add_pageblock(pfn, stays);
+		cond_resched();
+	}
+}
+
+/* 2. Taking storage out of the allocator, and giving it back. */
+
+/* A page off the free lists becomes an allocated page with one reference. */
+static void prepare_taken(struct page *page)
+{
+	post_alloc_hook(page, 0, GFP_NOWAIT | __GFP_NOWARN);
+	set_page_refcounted(page);
+}
+
+static void account_reserved(unsigned long pfn, long nr)
+{
+	mod_zone_page_state(page_zone(pfn_to_page(pfn)), NR_METADATA_RESERVED,
+			    nr);
+}
+
+/**
+ * metadata_take_free - take storage that is free
+ * @pfn: the first page
+ * @nr: number of pages, all in one zone
+ *
+ * Context: any but under zone->lock or the lock of per-cpu lists.
+ * Return: true if the pages are the caller's, each with one reference; false
+ * if one of them was not free, with nothing done.
+ */
+bool metadata_take_free(unsigned long pfn, unsigned int nr)
+{
+	unsigned int i;
+
+	if (!take_metadata_off_buddy(pfn, nr))
+		return false;
+
+	for (i = 0; i < nr; i++)
+		prepare_taken(pfn_to_page(pfn + i));
+	account_reserved(pfn, nr);
+	return true;
+}
+
+static void put_pages(unsigned long pfn, unsigned int nr)
+{
+	while (nr--)
+		put_page(pfn_to_page(pfn + nr));
+}
+
+/**
+ * metadata_give - give storage back to the page allocator
+ * @pfn: the first page
+ * @nr: number of pages, taken by one of metadata_take_*()
+ *
+ * Context: any but under zone->lock or the lock of per-cpu lists.
+ */
+void metadata_give(unsigned long pfn, unsigned int nr)
+{
+	account_reserved(pfn, -(long)nr);
+	put_pages(pfn, nr);
+}
+
+/*
+ * Migration has left us the last reference of the emptied source. Free it
+ * without giving it away, as compaction does with its free pages, so that the
+ * debugging features see it freed and allocated.
+ */
+static int adopt_source(struct folio *folio)
+{
+	mem_cgroup_uncharge(folio);
+	/* Somebody looked at it by pfn just now, and will free it. */
+	if (!folio_put_testzero(folio))
+		return -EAGAIN;
+	if (!free_pages_prepare(&folio->page, 0))
+		return -EBUSY;
+	prepare_taken(&folio->page);
+	return 0;
+}
+
+static bool isolate_page(struct page *page, gfp_t gfp, struct list_head *list)
+{
+	struct folio *folio = page_folio(page);
+	bool isolated = false;
+
+	if (!folio_try_get(folio))
+		return false;
+
+	if (unlikely(page_folio(page) != folio || folio_test_large(folio)))
+		goto put;
+	/* Migration would fail after all its work. */
+	if (folio_maybe_dma_pinned(folio))
+		goto put;
+	/* As for compaction: the filesystem may be entered. */
+	if (!(gfp & __GFP_FS) && folio_mapping(folio))
+		goto put;
+
+	if (!folio_test_lru(folio) && !__folio_test_movable(folio))
+		lru_add_drain();
+	isolated = isolate_folio_to_list(folio, list);
+put:
+	folio_put(folio);
+	return isolated;
+}
+
+/* Move the data of one page away and keep the page. */
+static int move_page_away(struct page *page, gfp_t gfp)
+{
+	struct migration_target_control mtc = {
+		.nid = page_to_nid(page),
+		.gfp_mask = __GFP_HIGHMEM | __GFP_MOVABLE | __GFP_NORETRY |
+			    __GFP_NOWARN |
+			    (gfp & (__GFP_RECLAIM | __GFP_IO | __GFP_FS)),
+		.reason = MR_METADATA,
+	};
+	LIST_HEAD(list);
+
+	if (!isolate_page(page, gfp, &list))
+		return -EAGAIN;
+
+	if (migrate_pages(&list, alloc_migration_target, NULL,
+			  (unsigned long)&mtc, MIGRATE_ASYNC, MR_METADATA,
+			  NULL)) {
+		putback_movable_pages(&list);
+		return -EBUSY;
+	}
+	return adopt_source(page_folio(page));
+}
+
+static int take_used_page(unsigned long pfn, gfp_t gfp)
+{
+	int tries, ret = -EBUSY;
+
+	for (tries = 0; tries < TAKE_TRIES; tries++) {
+		if (take_metadata_off_buddy(pfn, 1)) {
+			prepare_taken(pfn_to_page(pfn));
+			return 0;
+		}
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		ret = move_page_away(pfn_to_page(pfn), gfp);
+		if (ret != -EAGAIN)
+			return ret;
+		cond_resched();
+	}
+	return ret;
+}
+
+/**
+ * metadata_take_used - take storage, moving away what it holds
+ * @pfn: the first page
+ * @nr: number of pages, all in one zone
+ * @gfp: what the allocation of the new places may do
+ *
+ * Context: may sleep, with the limits of @gfp; waits for no folio lock.
+ * Return: 0 with each page the caller's and one reference, or -EBUSY, -EAGAIN
+ * or -EINTR (a fatal signal is pending) with nothing taken.
+ */
+int metadata_take_used(unsigned long pfn, unsigned int nr, gfp_t gfp)
+{
+	unsigned int flags = memalloc_flags_save(PF_METADATA_RESERVE);
+	unsigned int i;
+	int ret = 0;
+
+	might_sleep();
+	for (i = 0; i < nr; i++) {
+		ret = take_used_page(pfn + i, gfp);
+		if (ret) {
+			put_pages(pfn, i);
+			break;
+		}
+	}
+	memalloc_flags_restore(flags);
+	if (!ret)
+		account_reserved(pfn, nr);
+	return ret;
+}
+
+/**
+ * metadata_take_contig - take storage with everything the kernel has for that
+ * @pfn: the first page
+ * @nr: number of pages
+ *
+ * Slow, and disturbs all CPUs.
+ *
+ * Context: may sleep and wait for folio locks and writeback.
+ * Return: 0 with each page the caller's and one reference, or an error of
+ * alloc_contig_range().
+ */
+int metadata_take_contig(unsigned long pfn, unsigned int nr)
+{
+	unsigned int flags = memalloc_flags_save(PF_METADATA_RESERVE);
+	int ret;
+
+	ret = alloc_contig_range(pfn, pfn + nr, MIGRATE_METADATA,
+				 GFP_KERNEL | __GFP_NOWARN);
+	memalloc_flags_restore(flags);
+	if (!ret)
+		account_reserved(pfn, nr);
+	return ret;
+}
+
+/* 3. Hooks of the allocator, of copying and of swap. */
+
+gfp_t __metadata_prep_page(struct page *page, unsigned int order, gfp_t gfp)
+{
+	/* For a large folio only what costs little; it may be split later. */
+	gfp_t how = order ? gfp & ~__GFP_DIRECT_RECLAIM : gfp;
+	bool ready = true;
+	unsigned int i;
+
+	for (i = 0; i < 1U << order; i++)
+		ready &= !arch_metadata_reserve(page + i, how);
+
+	/* Metadata is initialised here only along with the memory itself. */
+	return ready && (gfp & __GFP_ZERO) ? gfp : gfp & ~__GFP_TAGGED;
+}
+
+gfp_t __metadata_folio_gfp(struct folio *folio)
+{
+	long i;
+
+	for (i = 0; i < folio_nr_pages(folio); i++) {
+		if (arch_metadata_live(folio_page(folio, i)))
+			return __GFP_TAGGED;
+	}
+	return 0;
+}
+
+bool __metadata_folio_ready(struct folio *folio)
+{
+	long i;
+
+	for (i = 0; i < folio_nr_pages(folio); i++) {
+		if (!arch_metadata_ready(folio_page(folio, i)))
+			return false;
+	}
+	return true;
+}
+
+bool __metadata_copy_ok(struct page *to, struct page *from)
+{
+	return !arch_metadata_live(from) ||
+	       !arch_metadata_reserve(to, GFP_NOWAIT);
+}
+
+/*
+ * A folio with storage: this one, or another of its node. One that cannot have
+ * storage is kept until the end, so that it is not handed out again.
+ */
+static struct folio *ready_folio(struct folio *folio)
+{
+	int nid = folio_nid(folio), tries = REQUIRE_TRIES;
+	struct folio *next;
+	LIST_HEAD(rejected);
+
+	while (folio && arch_metadata_reserve(&folio->page,
+					      GFP_HIGHUSER_MOVABLE)) {
+		list_add(&folio->lru, &rejected);
+		folio = NULL;
+		if (--tries && !fatal_signal_pending(current))
+			folio = __folio_alloc(GFP_HIGHUSER_MOVABLE |
+					      __GFP_TAGGED | __GFP_NORETRY |
+					      __GFP_NOWARN, 0, nid, NULL);
+	}
+
+	while ((next = list_first_entry_or_null(&rejected, struct folio, lru))) {
+		list_del(&next->lru);
+		folio_put(next);
+	}
+	return folio;
+}
+
+struct folio *__metadata_require(struct folio *folio)
+{
+	return ready_folio(folio);
+}
+
+/*
+ * A clean page in the swap cache that can never get storage, as it is storage
+ * itself: drop it, so that the next fault reads the entry into another. It
+ * was allocated for an entry without metadata that was freed and used anew.
+ */
+static void drop_swapcache(struct folio *folio)
+{
+	if (folio_test_swapcache(folio) && !folio_test_dirty(folio) &&
+	    !folio_test_writeback(folio) && !folio_mapped(folio))
+		delete_from_swap_cache(folio);
+}
+
+int __metadata_swap_prepare(swp_entry_t entry, struct folio *folio)
+{
+	long i;
+	int ret;
+
+	entry = folio_swap(entry, folio);
+	for (i = 0; i < folio_nr_pages(folio); i++, entry.val++) {
+		if (!arch_swap_has_metadata(entry))
+			continue;
+		ret = arch_metadata_reserve(folio_page(folio, i),
+					    GFP_HIGHUSER_MOVABLE);
+		if (ret == -EINVAL)
+			drop_swapcache(folio);
+		if (ret)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* 4. Faults on metadata-none entries. */
+
+/* The page of the faulting entry, with a reference, or NULL if that changed. */
+static struct page *get_fault_page(struct vm_fault *vmf)
+{
+	struct page *page = NULL;
+
+	spin_lock(vmf->ptl);
+	if (likely(pte_same(ptep_get(vmf->pte), vmf->orig_pte))) {
+		page = vm_normal_page(vmf->vma, vmf->address, vmf->orig_pte);
+		if (!WARN_ON_ONCE(!page))
+			get_page(page);
+	}
+	pte_unmap_unlock(vmf->pte, vmf->ptl);
+	return page;
+}
+
+/*
+ * Make the faulting entry accessible, and with it all others of its page table
+ * whose storage is reserved already: storage covers many pages, and these are
+ * often neighbours.
+ */
+static void restore_entries(struct vm_fault *vmf)
+{
+	unsigned long base = ALIGN_DOWN(vmf->address, PMD_SIZE);
+	struct vm_area_struct *vma = vmf->vma;
+	unsigned long addr = max(base, vma->vm_start);
+	unsigned long end = min(base + PMD_SIZE, vma->vm_end);
+	unsigned long restored = 0;
+	pte_t *start, *ptep;
+	spinlock_t *ptl;
+
+	start = pte_offset_map_lock(vma->vm_mm, vmf->pmd, addr, &ptl);
+	if (!start)
+		return;
+
+	for (ptep = start; addr < end; ptep++, addr += PAGE_SIZE) {
+		pte_t pte = ptep_get(ptep);
+		struct page *page;
+
+		if (!pte_metadata_none(pte))
+			continue;
+		page = vm_normal_page(vma, addr, pte);
+		if (!page || !arch_metadata_join(page))
+			continue;
+		set_pte_at(vma->vm_mm, addr, ptep, pte_mkaccessible(pte));
+		update_mmu_cache(vma, addr, ptep);
+		restored++;
+	}
+	pte_unmap_unlock(start, ptl);
+	if (restored > 1)
+		count_vm_events(METADATA_NONE_AROUND, restored - 1);
+}
+
+static struct folio *alloc_ready_target(struct folio *src, unsigned long private)
+{
+	struct folio *dst = alloc_migration_target(src, private);
+
+	return dst ? ready_folio(dst) : NULL;
+}
+
+static bool split_for_replacing(struct folio *folio)
+{
+	bool split;
+
+	folio_lock(folio);
+	split = !split_folio(folio);
+	folio_unlock(folio);
+	return split;
+}
+
+/*
+ * The page is storage itself, or cannot get its own: move it to one that has.
+ * The caller's reference stays its own in either case; on success that is the
+ * last one to the emptied page.
+ *
+ * Return: true if something changed, so that the fault is worth repeating.
+ */
+static bool replace_page(struct page *page)
+{
+	struct folio *folio = page_folio(page);
+	struct migration_target_control mtc = {
+		.nid = folio_nid(folio),
+		.gfp_mask = GFP_HIGHUSER_MOVABLE | __GFP_TAGGED |
+			    __GFP_NORETRY | __GFP_NOWARN,
+		.reason = MR_METADATA,
+	};
+	LIST_HEAD(list);
+
+	if (folio_test_large(folio))
+		return split_for_replacing(folio);
+
+	if (!folio_test_lru(folio))
+		lru_add_drain_all();
+	if (!isolate_folio_to_list(folio, &list))
+		return false;
+	/* The list has a reference; one more would stop the migration. */
+	folio_put(folio);
+
+	if (!migrate_pages(&list, alloc_ready_target, NULL,
+			   (unsigned long)&mtc, MIGRATE_SYNC, MR_METADATA,
+			   NULL))
+		return true;
+
+	folio_get(folio);
+	putback_movable_pages(&list);
+	return false;
+}
+
+/* Both the page and its storage are pinned. Poll, as unpinning wakes nobody. */
+static bool wait_for_unpin(struct page *page, unsigned long timeout)
+{
+	unsigned long end = jiffies + timeout;
+
+	arch_metadata_reserve_hard(page);
+	while (arch_metadata_reserve(page, GFP_HIGHUSER_MOVABLE)) {
+		if (time_after(jiffies, end) ||
+		    schedule_timeout_killable(PINNED_POLL) < 0 ||
+		    fatal_signal_pending(current))
+			return false;
+		if (replace_page(page))
+			break;
+	}
+	return true;
+}
+
+/*
+ * Without the locks if they may be dropped, so that the wait hangs nobody
+ * else. The repeated fault cannot drop them any more, and waits only shortly.
+ */
+static vm_fault_t wait_and_retry(struct vm_fault *vmf, struct page *page)
+{
+	bool tried = vmf->flags & FAULT_FLAG_TRIED;
+
+	if (fatal_signal_pending(current))
+		return 0;
+	if (fault_flag_allow_retry_first(vmf->flags)) {
+		if (vmf->flags & FAULT_FLAG_RETRY_NOWAIT)
+			return VM_FAULT_RETRY;
+		release_fault_lock(vmf);
+		/* A fault under the VMA lock comes back under the mmap_lock. */
+		if (!(vmf->flags & FAULT_FLAG_VMA_LOCK))
+			wait_for_unpin(page, PINNED_WAIT);
+		return VM_FAULT_RETRY;
+	}
+	if (wait_for_unpin(page, tried ? HZ : PINNED_WAIT) ||
+	    fatal_signal_pending(current))
+		return 0;
+	return VM_FAULT_SIGBUS;
+}
+
+/**
+ * do_metadata_none_page - fault on a metadata-none PTE
+ * @vmf: the fault, with the page table mapped and not locked
+ *
+ * Context: may sleep; VMA lock or mmap_lock held, released like by
+ * __folio_lock_or_retry().
+ * Return: 0 to access again, %VM_FAULT_RETRY with the lock released, or
+ * %VM_FAULT_SIGBUS if both the page and its storage stay pinned.
+ */
+vm_fault_t do_metadata_none_page(struct vm_fault *vmf)
+{
+	struct page *page = get_fault_page(vmf);
+	vm_fault_t ret = 0;
+
+	if (!page)
+		return 0;
+
+	count_vm_event(METADATA_NONE_FAULT);
+	if (!arch_metadata_reserve(page, GFP_HIGHUSER_MOVABLE))
+		restore_entries(vmf);
+	else if (!replace_page(page))
+		ret = wait_and_retry(vmf, page);
+	put_page(page);
+	return ret;
+}
+
+/**
+ * do_huge_pmd_metadata_none - fault on a metadata-none PMD
+ * @vmf: the fault
+ *
+ * Reserve the storage of the whole folio, or split the mapping.
+ *
+ * Context: may sleep; VMA lock or mmap_lock held, not released.
+ * Return: 0, to access again.
+ */
+vm_fault_t do_huge_pmd_metadata_none(struct vm_fault *vmf)
+{
+	struct vm_area_struct *vma = vmf->vma;
+	struct folio *folio;
+	spinlock_t *ptl;
+	long i;
+
+	ptl = pmd_lock(vma->vm_mm, vmf->pmd);
+	if (!pmd_same(*vmf->pmd, vmf->orig_pmd)) {
+		spin_unlock(ptl);
+		return 0;
+	}
+	folio = page_folio(pmd_page(vmf->orig_pmd));
+	folio_get(folio);
+	spin_unlock(ptl);
+
+	count_vm_event(METADATA_NONE_FAULT);
+	for (i = 0; i < folio_nr_pages(folio); i++) {
+		if (arch_metadata_reserve(folio_page(folio, i),
+					  GFP_HIGHUSER_MOVABLE)) {
+			__split_huge_pmd(vma, vmf->pmd, vmf->address, false,
+					 NULL);
+			goto put;
+		}
+	}
+
+	spin_lock(ptl);
+	if (pmd_same(*vmf->pmd, vmf->orig_pmd)) {
+		set_pmd_at(vma->vm_mm, vmf->address & HPAGE_PMD_MASK, vmf->pmd,
+			   pmd_mkaccessible(vmf->orig_pmd));
+		update_mmu_cache_pmd(vma, vmf->address, vmf->pmd);
+	}
+	spin_unlock(ptl);
+put:
+	folio_put(folio);
+	return 0;
+}
