@@ -495,13 +495,14 @@ static struct folio *alloc_ready_target(struct folio *src, unsigned long private
 	return dst ? ready_folio(dst) : NULL;
 }
 
-static bool split_for_replacing(struct folio *folio)
+/* Lock and reference stay with the page, whatever folio it is in then. */
+static bool split_for_replacing(struct page *page)
 {
 	bool split;
 
-	folio_lock(folio);
-	split = !split_folio(folio);
-	folio_unlock(folio);
+	lock_page(page);
+	split = !split_huge_page(page);
+	unlock_page(page);
 	return split;
 }
 
@@ -524,7 +525,7 @@ static bool replace_page(struct page *page)
 	LIST_HEAD(list);
 
 	if (folio_test_large(folio))
-		return split_for_replacing(folio);
+		return split_for_replacing(page);
 
 	if (!folio_test_lru(folio))
 		lru_add_drain_all();

@@ -40,26 +40,38 @@ static inline long metadata_unusable_free(struct zone *zone,
 	return zone_page_state(zone, NR_FREE_METADATA_PAGES);
 }
 
+static inline bool metadata_free(struct zone *zone)
+{
+	unsigned int order;
+
+	for (order = 0; order < NR_PAGE_ORDERS; order++) {
+		if (!free_area_empty(&zone->free_area[order], MIGRATE_METADATA))
+			return true;
+	}
+	return false;
+}
+
 /*
- * The placement policy: a request whose own free lists are empty takes a page
- * of MIGRATE_METADATA, if it may, before it takes from other migratetypes.
- * Taking them earlier would spare ordinary pages for the unmovable, but make
- * more of later tagged allocations move data. zone->lock is held.
+ * The placement policy, with zone->lock held: a request that may have them
+ * takes pages of MIGRATE_METADATA when its own free lists are empty, and even if
+ * they are not (@own), once the other pages of the zone are down to the high
+ * watermark. What is left
+ * of these then is for the requests that can use nothing else, and kswapd need
+ * not reclaim for them while storage is free. Taking storage earlier would make
+ * more of later tagged allocations move data.
  */
 static inline bool metadata_preferred(struct zone *zone, unsigned int order,
-				      unsigned int alloc_flags)
+				      unsigned int alloc_flags, bool own)
 {
-	unsigned int o;
-
 	if (!memory_metadata_enabled() || order ||
 	    !(alloc_flags & ALLOC_METADATA))
 		return false;
 
-	for (o = 0; o < NR_PAGE_ORDERS; o++) {
-		if (!free_area_empty(&zone->free_area[o], MIGRATE_METADATA))
-			return true;
-	}
-	return false;
+	if (own && zone_page_state(zone, NR_FREE_PAGES) -
+		   zone_page_state(zone, NR_FREE_METADATA_PAGES) >
+		   high_wmark_pages(zone))
+		return false;
+	return metadata_free(zone);
 }
 
 /* These are never on the per-cpu lists, where they could not be found. */
@@ -83,7 +95,7 @@ static inline long metadata_unusable_free(struct zone *zone,
 }
 
 static inline bool metadata_preferred(struct zone *zone, unsigned int order,
-				      unsigned int alloc_flags)
+				      unsigned int alloc_flags, bool own)
 {
 	return false;
 }

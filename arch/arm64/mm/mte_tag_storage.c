@@ -89,11 +89,11 @@ enum {
 /**
  * struct tag_block - a tag block
  * @holders: pages that hold it, or one of the states above
- * @retry: low half of jiffies before which moving its data is not tried again
+ * @failed: low half of jiffies when moving its data failed last
  */
 struct tag_block {
 	atomic_t holders;
-	u32 retry;
+	u32 failed;
 };
 
 /**
@@ -240,14 +240,14 @@ static int block_move_data(struct tag_block *b, unsigned long pfn,
 
 	if (!block_may_move(gfp))
 		return -EAGAIN;
-	if ((s32)((u32)jiffies - READ_ONCE(b->retry)) < 0)
+	if ((u32)jiffies - READ_ONCE(b->failed) < BLOCK_BACKOFF)
 		return -EBUSY;
 
 	ret = metadata_take_used(pfn, nr, gfp);
 	if (!ret)
 		count_vm_event(METADATA_RESERVE_MOVED);
 	else if (ret != -EINTR)
-		WRITE_ONCE(b->retry, (u32)jiffies + BLOCK_BACKOFF);
+		WRITE_ONCE(b->failed, (u32)jiffies);
 	return ret;
 }
 
@@ -349,8 +349,8 @@ static void block_put(const struct tag_map *map, unsigned long block)
 
 	block_linger(raw_smp_processor_id(),
 		     (struct lingerer) { .map = map, .block = block });
-	if (!delayed_work_pending(&linger_work))
-		schedule_delayed_work(&linger_work, BLOCK_LINGER);
+	/* A full barrier: the work finds this lingerer, or is queued again. */
+	schedule_delayed_work(&linger_work, BLOCK_LINGER);
 }
 
 /*

@@ -21,11 +21,14 @@
 #define HOLDERS		4
 #define CHUNK		256UL	/* pages that are replaced at once */
 #define LET_GO_MB	24	/* room for the workers and for page tables */
+#define EXTRA_MB	64	/* to hold beyond what is available, with swap */
 #define GRACE		120
 
 /* Shared by all processes. */
 struct shared {
 	size_t target;		/* pages to hold, all holders together */
+	size_t extra;		/* of these: pages that swap has room for */
+	long spare;		/* metadata pages that may stay free */
 	size_t held;
 	size_t bad;
 	unsigned long checked;	/* pages */
@@ -57,14 +60,19 @@ static void found(size_t bad)
 		__atomic_fetch_add(&shared->bad, bad, __ATOMIC_RELAXED);
 }
 
-/* Is there memory for another chunk? */
+/*
+ * Is there memory for another chunk? Storage is used last, when the kernel's
+ * reserve is all that is left of other memory: with swap to fall back on, fill
+ * until storage is full as well.
+ */
 static bool enough(void)
 {
 	static long floor_kb;
 
 	if (!floor_kb)
 		floor_kb = ts_floor_kb();
-	return ts_meminfo("MemAvailable") > floor_kb;
+	return ts_meminfo("MemAvailable") > floor_kb ||
+	       (shared->extra && ts_vmstat("nr_free_metadata") > shared->spare);
 }
 
 /* Hold data, verify it, and replace some of it now and then. */
@@ -297,6 +305,11 @@ int main(int argc, char **argv)
 	shared = (struct shared *)ts_map(1, TS_RW, MAP_SHARED);
 	shared->target = ts_meminfo("MemAvailable") / 100 * percent * 1024 /
 			 ts_psize;
+	if (total > 0 && percent == 100 &&
+	    ts_meminfo("SwapFree") > 2 * EXTRA_MB * 1024)
+		shared->extra = EXTRA_MB * (1UL << 20) / ts_psize;
+	shared->target += shared->extra;
+	shared->spare = total / 32;
 
 	for (i = 0; i < HOLDERS; i++)
 		pid[nr++] = start(holder, i + 1);
