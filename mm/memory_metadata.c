@@ -551,9 +551,8 @@ static bool wait_for_unpin(struct page *page, unsigned long timeout)
 
 	arch_metadata_reserve_hard(page);
 	while (arch_metadata_reserve(page, GFP_HIGHUSER_MOVABLE)) {
-		if (time_after(jiffies, end) ||
-		    schedule_timeout_killable(PINNED_POLL) < 0 ||
-		    fatal_signal_pending(current))
+		schedule_timeout_killable(PINNED_POLL);
+		if (time_after(jiffies, end) || fatal_signal_pending(current))
 			return false;
 		if (replace_page(page))
 			break;

@@ -58,6 +58,7 @@
 
 #include <linux/atomic.h>
 #include <linux/bitmap.h>
+#include <linux/cacheflush.h>
 #include <linux/debugfs.h>
 #include <linux/gfp.h>
 #include <linux/jiffies.h>
@@ -73,7 +74,6 @@
 #include <linux/workqueue.h>
 
 #include <asm/asm-extable.h>
-#include <asm/cacheflush.h>
 #include <asm/cputype.h>
 #include <asm/mte.h>
 #include <asm/mte_tag_storage.h>
@@ -633,9 +633,12 @@ static bool __init page_stays(unsigned long pfn)
 {
 	const struct tag_map *map = tag_map_lookup_tag(tag_maps, nr_regions,
 						       pfn);
+	unsigned long block;
 
-	return !map || atomic_read(&region_of(map)->blocks[
-				tag_map_tag_block(map, pfn)].holders);
+	if (!map)
+		return true;
+	block = tag_map_tag_block(map, pfn);
+	return atomic_read(&region_of(map)->blocks[block].holders);
 }
 
 /* What is whole pageblocks of a region: the page allocator has no less. */
@@ -805,6 +808,7 @@ static int regions_show(struct seq_file *m, void *unused)
 	}
 	return 0;
 }
+
 DEFINE_SHOW_ATTRIBUTE(regions);
 
 static int __init mte_tag_storage_debugfs_init(void)
