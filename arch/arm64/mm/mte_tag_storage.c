@@ -770,6 +770,7 @@ static int __init mte_tag_storage_init(void)
 		metadata_total_pages() / (SZ_1M / PAGE_SIZE));
 	return 0;
 }
+
 /* Before the watermarks are set, which count all memory. */
 core_initcall(mte_tag_storage_init);
 
