@@ -34,6 +34,7 @@
 #include <linux/page-isolation.h>
 #include <linux/pgalloc_tag.h>
 #include <linux/pgtable.h>
+#include <linux/random.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/swapops.h>
@@ -50,8 +51,11 @@ DEFINE_STATIC_KEY_FALSE(memory_metadata_key);
 /* A page may be on its way to or from the allocator: look this often. */
 #define TAKE_TRIES		3
 
-/* Pages to try when one with storage is needed. */
-#define REQUIRE_TRIES		8
+/*
+ * Pages to try when one with storage is needed. Neighbours share their storage,
+ * and are what the allocator gives: enough for several of these.
+ */
+#define REQUIRE_TRIES		256
 
 /*
  * A page and its storage can both be pinned by I/O, which is over within
@@ -336,8 +340,8 @@ gfp_t __metadata_prep_page(struct page *page, unsigned int order, gfp_t gfp)
 	bool ready = true;
 	unsigned int i;
 
-	for (i = 0; i < 1U << order; i++)
-		ready &= !arch_metadata_reserve(page + i, how);
+	for (i = 0; ready && i < 1U << order; i++)
+		ready = !arch_metadata_reserve(page + i, how);
 
 	/* Metadata is initialised here only along with the memory itself. */
 	return ready && (gfp & __GFP_ZERO) ? gfp : gfp & ~__GFP_TAGGED;
@@ -348,7 +352,13 @@ gfp_t __metadata_folio_gfp(struct folio *folio)
 	long i;
 
 	for (i = 0; i < folio_nr_pages(folio); i++) {
-		if (arch_metadata_live(folio_page(folio, i)))
+		struct page *page = folio_page(folio, i);
+
+		if (arch_metadata_live(page))
+			return __GFP_TAGGED;
+		/* Not restored yet. */
+		if (folio_test_swapcache(folio) &&
+		    arch_swap_has_metadata(page_swap_entry(page)))
 			return __GFP_TAGGED;
 	}
 	return 0;
@@ -375,7 +385,7 @@ bool __metadata_copy_ok(struct page *to, struct page *from)
  * A folio with storage: this one, or another of its node. One that cannot have
  * storage is kept until the end, so that it is not handed out again.
  */
-static struct folio *ready_folio(struct folio *folio)
+struct folio *__metadata_require(struct folio *folio)
 {
 	int nid = folio_nid(folio), tries = REQUIRE_TRIES;
 	struct folio *next;
@@ -385,7 +395,9 @@ static struct folio *ready_folio(struct folio *folio)
 					      GFP_HIGHUSER_MOVABLE)) {
 		list_add(&folio->lru, &rejected);
 		folio = NULL;
-		if (--tries && !fatal_signal_pending(current))
+		/* Reclaim must not eat up the reserves for this. */
+		if (--tries && !(current->flags & PF_MEMALLOC) &&
+		    !fatal_signal_pending(current))
 			folio = __folio_alloc(GFP_HIGHUSER_MOVABLE |
 					      __GFP_TAGGED | __GFP_NORETRY |
 					      __GFP_NOWARN, 0, nid, NULL);
@@ -398,15 +410,9 @@ static struct folio *ready_folio(struct folio *folio)
 	return folio;
 }
 
-struct folio *__metadata_require(struct folio *folio)
-{
-	return ready_folio(folio);
-}
-
 /*
- * A clean page in the swap cache that can never get storage, as it is storage
- * itself: drop it, so that the next fault reads the entry into another. It
- * was allocated for an entry without metadata that was freed and used anew.
+ * A clean page in the swap cache that cannot get storage now, or never as it is
+ * storage itself: drop it, so that the next fault reads the entry into another.
  */
 static void drop_swapcache(struct folio *folio)
 {
@@ -418,18 +424,16 @@ static void drop_swapcache(struct folio *folio)
 int __metadata_swap_prepare(swp_entry_t entry, struct folio *folio)
 {
 	long i;
-	int ret;
 
 	entry = folio_swap(entry, folio);
 	for (i = 0; i < folio_nr_pages(folio); i++, entry.val++) {
 		if (!arch_swap_has_metadata(entry))
 			continue;
-		ret = arch_metadata_reserve(folio_page(folio, i),
-					    GFP_HIGHUSER_MOVABLE);
-		if (ret == -EINVAL)
+		if (arch_metadata_reserve(folio_page(folio, i),
+					  GFP_HIGHUSER_MOVABLE)) {
 			drop_swapcache(folio);
-		if (ret)
 			return -ENOMEM;
+		}
 	}
 	return 0;
 }
@@ -492,7 +496,7 @@ static struct folio *alloc_ready_target(struct folio *src, unsigned long private
 {
 	struct folio *dst = alloc_migration_target(src, private);
 
-	return dst ? ready_folio(dst) : NULL;
+	return dst ? __metadata_require(dst) : NULL;
 }
 
 /* Lock and reference stay with the page, whatever folio it is in then. */
@@ -527,8 +531,6 @@ static bool replace_page(struct page *page)
 	if (folio_test_large(folio))
 		return split_for_replacing(page);
 
-	if (!folio_test_lru(folio))
-		lru_add_drain_all();
 	if (!isolate_folio_to_list(folio, &list))
 		return false;
 	/* The list has a reference; one more would stop the migration. */
@@ -544,38 +546,65 @@ static bool replace_page(struct page *page)
 	return false;
 }
 
-/* Both the page and its storage are pinned. Poll, as unpinning wakes nobody. */
+/* Get back a page that was mapped; it may have become anything meanwhile. */
+static bool get_page_again(struct page *page)
+{
+	struct folio *folio;
+
+	if (!get_page_unless_zero(page))
+		return false;
+	folio = page_folio(page);
+	if (folio_mapped(folio) && !folio_test_hugetlb(folio))
+		return true;
+	put_page(page);
+	return false;
+}
+
+/*
+ * Both the page and its storage are pinned, or another thread tries the same.
+ * Poll, as unpinning wakes nobody; without a reference while sleeping, as that
+ * would pin the page for others who do this, and not all at the same time.
+ *
+ * Drops the caller's reference. Return: whether to access again.
+ */
 static bool wait_for_unpin(struct page *page, unsigned long timeout)
 {
 	unsigned long end = jiffies + timeout;
 
 	arch_metadata_reserve_hard(page);
-	while (arch_metadata_reserve(page, GFP_HIGHUSER_MOVABLE)) {
-		schedule_timeout_killable(PINNED_POLL);
+	while (arch_metadata_reserve(page, GFP_HIGHUSER_MOVABLE) &&
+	       !replace_page(page)) {
+		put_page(page);
+		schedule_timeout_killable(PINNED_POLL +
+					  get_random_u32_below(PINNED_POLL));
 		if (time_after(jiffies, end) || fatal_signal_pending(current))
 			return false;
-		if (replace_page(page))
-			break;
+		if (!get_page_again(page))
+			return true;
 	}
+	put_page(page);
 	return true;
 }
 
 /*
  * Without the locks if they may be dropped, so that the wait hangs nobody
  * else. The repeated fault cannot drop them any more, and waits only shortly.
+ * Drops the caller's reference to the page.
  */
 static vm_fault_t wait_and_retry(struct vm_fault *vmf, struct page *page)
 {
 	bool tried = vmf->flags & FAULT_FLAG_TRIED;
 
-	if (fatal_signal_pending(current))
-		return 0;
 	if (fault_flag_allow_retry_first(vmf->flags)) {
-		if (vmf->flags & FAULT_FLAG_RETRY_NOWAIT)
+		if (vmf->flags & FAULT_FLAG_RETRY_NOWAIT) {
+			put_page(page);
 			return VM_FAULT_RETRY;
+		}
 		release_fault_lock(vmf);
 		/* A fault under the VMA lock comes back under the mmap_lock. */
-		if (!(vmf->flags & FAULT_FLAG_VMA_LOCK))
+		if (vmf->flags & FAULT_FLAG_VMA_LOCK)
+			put_page(page);
+		else
 			wait_for_unpin(page, PINNED_WAIT);
 		return VM_FAULT_RETRY;
 	}
@@ -597,18 +626,24 @@ static vm_fault_t wait_and_retry(struct vm_fault *vmf, struct page *page)
 vm_fault_t do_metadata_none_page(struct vm_fault *vmf)
 {
 	struct page *page = get_fault_page(vmf);
-	vm_fault_t ret = 0;
 
 	if (!page)
 		return 0;
 
 	count_vm_event(METADATA_NONE_FAULT);
-	if (!arch_metadata_reserve(page, GFP_HIGHUSER_MOVABLE))
+	if (!arch_metadata_reserve(page, GFP_HIGHUSER_MOVABLE)) {
 		restore_entries(vmf);
-	else if (!replace_page(page))
-		ret = wait_and_retry(vmf, page);
+		put_page(page);
+		return 0;
+	}
+
+	/* On a per-cpu batch it could neither be isolated nor split. */
+	if (!PageLRU(page))
+		lru_add_drain_all();
+	if (!replace_page(page))
+		return wait_and_retry(vmf, page);
 	put_page(page);
-	return ret;
+	return 0;
 }
 
 /**
@@ -648,7 +683,7 @@ vm_fault_t do_huge_pmd_metadata_none(struct vm_fault *vmf)
 
 	spin_lock(ptl);
 	if (pmd_same(*vmf->pmd, vmf->orig_pmd)) {
-		set_pmd_at(vma->vm_mm, vmf->address & HPAGE_PMD_MASK, vmf->pmd,
+		set_pmd_at(vma->vm_mm, vmf->address & PMD_MASK, vmf->pmd,
 			   pmd_mkaccessible(vmf->orig_pmd));
 		update_mmu_cache_pmd(vma, vmf->address, vmf->pmd);
 	}

@@ -52,13 +52,12 @@ static inline bool metadata_free(struct zone *zone)
 }
 
 /*
- * The placement policy, with zone->lock held: a request that may have them
- * takes pages of MIGRATE_METADATA when its own free lists are empty, and even if
- * they are not (@own), once the other pages of the zone are down to the high
- * watermark. What is left
- * of these then is for the requests that can use nothing else, and kswapd need
- * not reclaim for them while storage is free. Taking storage earlier would make
- * more of later tagged allocations move data.
+ * The placement policy, with zone->lock held. A request that may have pages of
+ * MIGRATE_METADATA takes them when its own free lists are empty. It also does
+ * while it still has pages of its own (@own), once the zone is down to the high
+ * watermark of pages that are not storage: what is left then is for requests
+ * that can use nothing else, and kswapd need not reclaim while storage is free.
+ * Taking storage earlier would make more of later tagged allocations move data.
  */
 static inline bool metadata_preferred(struct zone *zone, unsigned int order,
 				      unsigned int alloc_flags, bool own)
@@ -67,8 +66,8 @@ static inline bool metadata_preferred(struct zone *zone, unsigned int order,
 	    !(alloc_flags & ALLOC_METADATA))
 		return false;
 
-	if (own && zone_page_state(zone, NR_FREE_PAGES) -
-		   zone_page_state(zone, NR_FREE_METADATA_PAGES) >
+	if (own && zone_page_state(zone, NR_FREE_PAGES) >
+		   zone_page_state(zone, NR_FREE_METADATA_PAGES) +
 		   high_wmark_pages(zone))
 		return false;
 	return metadata_free(zone);

@@ -75,6 +75,7 @@ bool __metadata_folio_ready(struct folio *folio);
  * @reason: why it migrates
  *
  * Context: any.
+ * Return: true if it does.
  */
 static inline bool metadata_keeps_source(enum migrate_reason reason)
 {
@@ -145,6 +146,24 @@ static inline gfp_t metadata_swap_gfp(swp_entry_t entry)
 }
 
 /**
+ * metadata_swap_require - insist on storage for a page to read a swap entry into
+ * @folio: a new folio of order 0, or NULL
+ * @entry: the swap entry
+ *
+ * Replaces @folio by another if its own storage cannot be had.
+ *
+ * Context: may sleep, except under reclaim.
+ * Return: a folio with storage if metadata was saved with @entry, or NULL.
+ */
+static inline struct folio *metadata_swap_require(struct folio *folio,
+						  swp_entry_t entry)
+{
+	if (folio && metadata_swap_gfp(entry))
+		return __metadata_require(folio);
+	return folio;
+}
+
+/**
  * metadata_swap_prepare - make sure of the storage for restoring metadata
  * @entry: the first swap entry of @folio
  * @folio: the locked folio that was read from swap
@@ -166,6 +185,8 @@ static inline int metadata_swap_prepare(swp_entry_t entry, struct folio *folio)
  * metadata_copy_ok - whether a page can be copied with its metadata
  * @to: the destination
  * @from: the source
+ *
+ * Reserves the storage of @to if it is needed and can be had without sleeping.
  *
  * Context: any; never sleeps.
  * Return: false if @from has metadata and @to has no storage for it.
@@ -199,6 +220,7 @@ static inline struct folio *metadata_require(struct folio *folio,
  * @vma: the VMA
  *
  * Context: any, @vma stable.
+ * Return: true if it must not.
  */
 static inline bool metadata_refuse_collapse(struct vm_area_struct *vma)
 {
@@ -214,6 +236,7 @@ static inline bool metadata_refuse_collapse(struct vm_area_struct *vma)
  * and mapped again for ever.
  *
  * Context: any, @vma stable.
+ * Return: true if it must not.
  */
 static inline bool metadata_refuse_pmd(struct vm_area_struct *vma,
 				       struct folio *folio)
@@ -234,15 +257,9 @@ static inline bool metadata_keeps_source(enum migrate_reason reason)
 	return false;
 }
 
-static inline bool pte_metadata_none(pte_t pte)
-{
-	return false;
-}
-
-static inline bool pmd_metadata_none(pmd_t pmd)
-{
-	return false;
-}
+/* Macros, as not every architecture has pmd_t at this point. */
+#define pte_metadata_none(pte)	false
+#define pmd_metadata_none(pmd)	false
 
 static inline vm_fault_t do_metadata_none_page(struct vm_fault *vmf)
 {
@@ -273,6 +290,12 @@ static inline gfp_t metadata_folio_gfp(struct folio *folio)
 static inline gfp_t metadata_swap_gfp(swp_entry_t entry)
 {
 	return 0;
+}
+
+static inline struct folio *metadata_swap_require(struct folio *folio,
+						  swp_entry_t entry)
+{
+	return folio;
 }
 
 static inline int metadata_swap_prepare(swp_entry_t entry, struct folio *folio)

@@ -44,7 +44,8 @@
  * Locks. There is none of our own: BUSY stands in for a lock of one block. It
  * is only ever tried in atomic context; where sleeping is allowed it is waited
  * for, but not for ever, as the waiter may hold the lock of a folio that the
- * owner wants to move. Nobody claims a block while owning another one.
+ * owner wants to move. While owning a block, a task may come to claim another
+ * one, in reclaim or when it frees pages: it then only tries, and never waits.
  * zone->lock and the locks of migration and reclaim nest inside.
  *
  * Caches. Tags and data of the same DRAM can be cached as either. At each
@@ -67,6 +68,7 @@
 #include <linux/mm.h>
 #include <linux/percpu.h>
 #include <linux/seq_file.h>
+#include <linux/set_memory.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/vmstat.h>
@@ -141,7 +143,10 @@ static struct tag_region *region_of(const struct tag_map *map)
  * Cache maintenance
  */
 
-/* A covered page need not be in the linear map: it then has no cached tags. */
+/*
+ * A covered page may not be in the linear map, for debugging or for secrecy.
+ * Its tags were cleaned when it was free last.
+ */
 static int clean_inval_tag_line(unsigned long addr)
 {
 	int err = 0;
@@ -544,8 +549,8 @@ static void release_pages_of(const struct tag_map *map, unsigned long pfn,
 
 	for_each_set_bit_from(bit, held, last) {
 		pfn = map->data_start + bit;
-		/* The page is about to leave the linear map, its tags first. */
-		if (debug_pagealloc_enabled_static())
+		/* Once out of the linear map, its tags could not be cleaned. */
+		if (can_set_direct_map())
 			clean_inval_tags(pfn, 1);
 		clear_bit(bit, held);
 		block_put(map, tag_map_block(map, pfn));
@@ -737,6 +742,7 @@ static void __init min_tag_line_size(void *unused)
 static int __init mte_tag_storage_init(void)
 {
 	unsigned int i;
+	int cpu;
 
 	if (!nr_tag_storage_nodes)
 		return 0;
@@ -759,7 +765,9 @@ static int __init mte_tag_storage_init(void)
 	if (!nr_regions)
 		return 0;
 
-	on_each_cpu(min_tag_line_size, NULL, 1);
+	/* One after the other; a CPU that comes later must not have less. */
+	for_each_online_cpu(cpu)
+		smp_call_function_single(cpu, min_tag_line_size, NULL, 1);
 	pin_zero_page();
 	/* No user space yet, so no page but the zero page has tags. */
 	static_branch_enable(&memory_metadata_key);
