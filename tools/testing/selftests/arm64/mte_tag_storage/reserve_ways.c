@@ -5,7 +5,9 @@
  * in use is moved away page by page, and what that cannot move is taken by
  * alloc_contig_range(). Each way leaves its event, and data and tags right.
  */
+#include <fcntl.h>
 #include <pthread.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "ts_common.h"
@@ -133,6 +135,25 @@ static void on_other_cpu(char *page)
 		usleep(100);
 }
 
+/* A page that a pipe holds cannot be moved to where there is storage. */
+static size_t tag_pinned(size_t covered)
+{
+	struct iovec iov = {
+		.iov_base = ballast.mem + covered * ts_psize,
+		.iov_len = 1,
+	};
+	size_t bad;
+	int fd[2];
+
+	if (pipe(fd))
+		return ts_expect(false, "a pipe");
+	bad = ts_expect(vmsplice(fd[1], &iov, 1, 0) == 1, "vmsplice to work");
+	bad += tag_covered(covered);
+	close(fd[0]);
+	close(fd[1]);
+	return bad;
+}
+
 static int way_contig(void)
 {
 	struct ts_counters before, after;
@@ -151,7 +172,7 @@ static int way_contig(void)
 			break;
 		ballast_page(covered, false);
 		on_other_cpu(ballast.mem + storage * ts_psize);
-		bad += tag_covered(covered);
+		bad += tag_pinned(covered);
 		tried++;
 		ts_counters(&after);
 		if (after.contig > before.contig)
