@@ -53,11 +53,13 @@ guest: ## build the guest's root: busybox, selftests, our programs
 	@scripts/tree -u
 	@scripts/guest
 
-run: ## boot it, and show the memory won back beside tagged memory
+run: ## set up, build, boot, and show the memory won back beside tagged memory
+	@scripts/setup
 	@scripts/tree -u
 	@scripts/run
 
-test: ## run all tests, or T=NAME alone
+test: ## set up, build, and run all tests, or T=NAME alone
+	@scripts/setup
 	@scripts/tree -u
 	@scripts/test $(T)
 

@@ -119,3 +119,24 @@ expect_skips()
 	unexpected=$(results | sed -n 's/^skip //p' | grep -vE "$1" || true)
 	[[ -z $unexpected ]] || fail "skipped without being expected to: $unexpected"
 }
+
+# boot_selftests KERNEL LIMIT WORD...: all our selftests, in two guests side by
+# side, as most of them use one CPU; must pass and skip nothing but what needs
+# two memory nodes, which good-layout:good-numa has.
+boot_selftests()
+{
+	local kernel=$1 limit=$2 slow="hog longterm pinned reserve_ways" rest pid rc=0 part
+	shift 2
+	rest=$(cd "$TOP/tools/testing/selftests/arm64/mte_tag_storage" && echo *.c |
+		tr ' ' '\n' | sed 's/\.c$//; /^ts_/d' | grep -vxE "${slow// /|}")
+	boot_as slow -m 1056 -t "$limit" "$kernel" job=selftests "tests=${slow// /,}" "$@" &
+	pid=$!
+	boot_as rest -m 1056 -t "$limit" "$kernel" job=selftests \
+		"tests=$(paste -sd, <<<"$rest")" "$@" || rc=$?
+	wait "$pid" || rc=$?
+	(( rc == 0 )) || fail "a guest ended with $rc, see above"
+	for part in slow rest; do
+		GUEST_DIR=$LOGS/boot/$TEST.$part
+		expect_skips '^migrate/SKIP (move_pages|mbind)'
+	done
+}
