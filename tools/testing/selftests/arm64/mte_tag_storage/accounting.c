@@ -131,7 +131,9 @@ static size_t check_regions(bool report)
 		total += r->blocks * r->block_pages;
 		bad += r->blocks * r->block_pages > r->tag_pages;
 		bad += r->reserved > r->blocks;
-		bad += r->tagged_pages > r->reserved * r->block_pages * TS_COVER;
+		/* Pinned blocks can have holders too; the zero page is one. */
+		bad += r->tagged_pages > (r->reserved + r->pinned) *
+					 r->block_pages * TS_COVER;
 		bad += r->tag_pages * TS_COVER < r->data_pages;
 	}
 	if (bad && report)
