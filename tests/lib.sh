@@ -122,20 +122,21 @@ expect_skips()
 
 # boot_selftests KERNEL LIMIT WORD...: all our selftests, in two guests side by
 # side, as most of them use one CPU; must pass and skip nothing but what needs
-# two memory nodes, which good-layout:good-numa has.
+# two memory nodes, which good-layout:good-numa has. What fills all memory again
+# and again has a small machine; the hog wants a large one.
 boot_selftests()
 {
-	local kernel=$1 limit=$2 slow="hog longterm pinned reserve_ways" rest pid rc=0 part
+	local kernel=$1 limit=$2 fill="longterm pinned reserve_ways unmovable" rest pid rc=0 part
 	shift 2
 	rest=$(cd "$TOP/tools/testing/selftests/arm64/mte_tag_storage" && echo *.c |
-		tr ' ' '\n' | sed 's/\.c$//; /^ts_/d' | grep -vxE "${slow// /|}")
-	boot_as slow -m 1056 -t "$limit" "$kernel" job=selftests "tests=${slow// /,}" "$@" &
+		tr ' ' '\n' | sed 's/\.c$//; /^ts_/d' | grep -vxE "${fill// /|}")
+	boot_as fill -m 396 -t "$limit" "$kernel" job=selftests "tests=${fill// /,}" "$@" &
 	pid=$!
 	boot_as rest -m 1056 -t "$limit" "$kernel" job=selftests \
 		"tests=$(paste -sd, <<<"$rest")" "$@" || rc=$?
 	wait "$pid" || rc=$?
 	(( rc == 0 )) || fail "a guest ended with $rc, see above"
-	for part in slow rest; do
+	for part in fill rest; do
 		GUEST_DIR=$LOGS/boot/$TEST.$part
 		expect_skips '^migrate/SKIP (move_pages|mbind)'
 	done
