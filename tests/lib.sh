@@ -126,7 +126,7 @@ expect_skips()
 # and again has a small machine; the hog wants a large one.
 boot_selftests()
 {
-	local kernel=$1 limit=$2 fill="longterm pinned reserve_ways unmovable" rest pid rc=0 part
+	local kernel=$1 limit=$2 fill="longterm pinned reserve_ways" rest pid rc=0 part
 	shift 2
 	rest=$(cd "$TOP/tools/testing/selftests/arm64/mte_tag_storage" && echo *.c |
 		tr ' ' '\n' | sed 's/\.c$//; /^ts_/d' | grep -vxE "${fill// /|}")
