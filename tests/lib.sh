@@ -123,7 +123,7 @@ expect_skips()
 # boot_selftests KERNEL LIMIT WORD...: all our selftests, in two guests side by
 # side, as most of them use one CPU; must pass and skip nothing but what needs
 # two memory nodes, which good-layout:good-numa has. What fills all memory again
-# and again has a small machine; the hog wants a large one.
+# and again has a small machine; the hog and unmovable want a large one.
 boot_selftests()
 {
 	local kernel=$1 limit=$2 fill="longterm pinned reserve_ways" rest pid rc=0 part

@@ -52,7 +52,7 @@
  * change of role, first the tags of all covered pages and then the data of the
  * block are cleaned and invalidated to the point of coherency: before a block
  * becomes data its last tags must be dead, and before it becomes tags its last
- * data lines must be gone (Arm ARM DDI 0487, D7.4, "DC CIGVAC" and "DC CIVAC").
+ * data lines must be gone (Arm ARM DDI 0487, "DC CIGVAC" and "DC CIVAC").
  */
 
 #define pr_fmt(fmt) "mte_tag_storage: " fmt
@@ -362,7 +362,7 @@ static void block_put(const struct tag_map *map, unsigned long block)
  * Pages
  */
 
-/* May a page of a range carry tags? nr is 1 or the size of a folio. */
+/* May a page carry tags? See mte_tag_storage_ready(). */
 static bool page_ready(unsigned long pfn)
 {
 	const struct tag_map *map = map_of(pfn);
