@@ -36,9 +36,17 @@
 #define TS_PR_TCF_SYNC		0x2UL
 #define TS_PR_TAG_ALL		(0xfffeUL << 3)
 
+/* Ordinary memory that ts_ballast_fill() takes in base pages. */
+#define TS_BASE_KB	(32 * 1024)
+
 #define PM_PRESENT	0x8000000000000000UL
 #define PM_SWAPPED	0x4000000000000000UL
 #define PM_PFN		0x007fffffffffffffUL
+
+#define KPF_COMPOUND_TAIL	(1UL << 16)
+
+/* The pattern of what ts_lend() puts into tag storage. */
+#define LENT_SEED	0x1e47
 
 size_t ts_psize;
 
@@ -51,7 +59,7 @@ static int reports;
 static struct {
 	char path[128];
 	char value[128];
-} saved[8];
+} saved[16];
 static int nr_saved;
 static pid_t saved_by;
 
@@ -519,25 +527,53 @@ char *ts_map_huge(size_t size)
 	return mem;
 }
 
-/* Is @mem in a mapping with at least one huge page mapped by a PMD? */
-bool ts_is_huge(const char *mem)
+/* The kB that smaps gives for @field ("Rss:") of the mapping at @mem, or -1. */
+long ts_smaps(const char *mem, const char *field)
 {
 	unsigned long start, end, addr = (unsigned long)mem;
-	bool here = false, huge = false;
+	size_t len = strlen(field);
+	bool here = false;
 	char line[256];
+	long kb = -1;
 	FILE *f;
 
 	f = fopen("/proc/self/smaps", "r");
 	if (!f)
-		return false;
-	while (fgets(line, sizeof(line), f)) {
+		return -1;
+	while (kb < 0 && fgets(line, sizeof(line), f)) {
 		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
 			here = addr >= start && addr < end;
-		else if (here && !strncmp(line, "AnonHugePages:", 14))
-			huge = strtol(line + 14, NULL, 10) > 0;
+		else if (here && !strncmp(line, field, len))
+			kb = strtol(line + len, NULL, 10);
 	}
 	fclose(f);
-	return huge;
+	return kb;
+}
+
+/* Is @mem in a mapping with at least one huge page mapped by a PMD? */
+bool ts_is_huge(const char *mem)
+{
+	return ts_smaps(mem, "AnonHugePages:") > 0;
+}
+
+/* Size of the folio behind @mem in pages, or 0 if nothing is known of it. */
+size_t ts_folio_pages(const char *mem)
+{
+	unsigned long pfn = ts_pfn(mem), head = pfn, next, flags;
+	int fd;
+
+	fd = pfn ? open("/proc/kpageflags", O_RDONLY) : -1;
+	if (fd < 0)
+		return 0;
+	while (pread(fd, &flags, sizeof(flags), head * sizeof(flags)) ==
+	       sizeof(flags) && (flags & KPF_COMPOUND_TAIL))
+		head--;
+	for (next = head + 1;
+	     pread(fd, &flags, sizeof(flags), next * sizeof(flags)) ==
+	     sizeof(flags) && (flags & KPF_COMPOUND_TAIL); next++)
+		;
+	close(fd);
+	return next - head;
 }
 
 static size_t read_pagemap(const void *addr, unsigned long *entries, size_t nr)
@@ -755,6 +791,54 @@ size_t ts_check(const char *mem, size_t first, size_t nr, unsigned long seed)
 }
 
 /*
+ * Metadata-none: pages in use that became PROT_MTE and wait for their storage
+ */
+
+/* @nr base pages. */
+char *ts_map_none(size_t nr, unsigned long seed)
+{
+	char *mem = ts_map(nr, TS_RW, 0);
+
+	madvise(mem, nr * ts_psize, MADV_NOHUGEPAGE);
+	ts_data_write(mem, 0, nr, seed);
+	ts_protect(mem, 0, nr, TS_RWT);
+	return mem;
+}
+
+/* One huge page mapped as such, or NULL. */
+char *ts_map_none_huge(unsigned long seed)
+{
+	size_t size = ts_huge_size(), nr = size / ts_psize;
+	char *mem = ts_map_huge(size);
+
+	ts_data_write(mem, 0, nr, seed);
+	if (!ts_is_huge(mem)) {
+		ts_unmap(mem, nr);
+		return NULL;
+	}
+	ts_protect(mem, 0, nr, TS_RWT);
+	return mem;
+}
+
+/*
+ * The first access: pages that still wait take a fault for their storage, have
+ * their data and zero tags, and hold what tags are written next.
+ */
+size_t ts_none_touch(char *mem, size_t first, size_t nr, unsigned long seed)
+{
+	long faults = ts_vmstat("metadata_none_fault");
+	size_t bad;
+
+	bad = ts_data_check(mem, first, nr, seed);
+	if (faults >= 0)
+		bad += ts_expect(ts_vmstat("metadata_none_fault") > faults,
+				 "pages that wait for their storage");
+	bad += ts_tags_zero(mem, first, nr);
+	ts_tags_write(mem, first, nr, seed);
+	return bad + ts_check(mem, first, nr, seed);
+}
+
+/*
  * Processes, threads, pressure
  */
 
@@ -824,8 +908,36 @@ long ts_floor_kb(void)
 }
 
 /*
- * Take memory, base page by base page, until at most @leave pages of tag
- * storage are free. Stops before the system gets short of memory; false then.
+ * Most of ordinary memory, in huge pages where there are any: they come quickly,
+ * and never from tag storage. Children have no part in them.
+ */
+static void ballast_bulk(struct ts_ballast *b)
+{
+	size_t huge = 2UL << 20;
+	int i;
+
+	b->bulk = ts_map(b->max, TS_RW, MAP_NORESERVE);
+	madvise(b->bulk, b->max * ts_psize, MADV_HUGEPAGE);
+	madvise(b->bulk, b->max * ts_psize, MADV_DONTFORK);
+
+	/* What is free includes what other CPUs are about to return. */
+	for (i = 0; i < 4; i++) {
+		long kb = ts_meminfo("MemFree") - ts_meminfo("MetadataFree");
+		size_t len = kb > TS_BASE_KB ? (kb - TS_BASE_KB) * 1024UL : 0;
+
+		len &= ~(huge - 1);
+		if (!len || (b->bulk_nr * ts_psize + len) > b->max * ts_psize ||
+		    madvise(b->bulk + b->bulk_nr * ts_psize, len,
+			    MADV_POPULATE_WRITE))
+			return;
+		b->bulk_nr += len / ts_psize;
+	}
+}
+
+/*
+ * Take memory, the last of it base page by base page, until at most @leave pages
+ * of tag storage are free. Stops before the system gets short of memory; false
+ * then.
  */
 bool ts_ballast_fill(struct ts_ballast *b, long leave)
 {
@@ -836,6 +948,7 @@ bool ts_ballast_fill(struct ts_ballast *b, long leave)
 		b->max = ts_meminfo("MemTotal") * 1024 / ts_psize;
 		b->mem = ts_map(b->max, TS_RW, MAP_NORESERVE);
 		madvise(b->mem, b->max * ts_psize, MADV_NOHUGEPAGE);
+		ballast_bulk(b);
 	}
 
 	while (b->nr + chunk < b->max) {
@@ -854,6 +967,7 @@ bool ts_ballast_fill(struct ts_ballast *b, long leave)
 void ts_ballast_free(struct ts_ballast *b)
 {
 	ts_unmap(b->mem, b->max);
+	ts_unmap(b->bulk, b->max);
 	memset(b, 0, sizeof(*b));
 }
 
@@ -910,4 +1024,78 @@ ssize_t ts_ballast_find(const struct ts_ballast *b, unsigned long pfn,
 		}
 	}
 	return -1;
+}
+
+/*
+ * Index of a page of the ballast that lies in the tag storage of @pfn, or -1.
+ */
+ssize_t ts_ballast_storage(const struct ts_ballast *b, unsigned long pfn)
+{
+	struct ts_region r[32];
+	int i, nr = ts_regions(r, ARRAY_SIZE(r));
+
+	for (i = 0; i < nr; i++) {
+		unsigned long cover = TS_COVER * r[i].block_pages;
+
+		if (pfn < r[i].data_pfn ||
+		    pfn >= r[i].data_pfn + r[i].data_pages)
+			continue;
+		pfn = (pfn - r[i].data_pfn) / cover * r[i].block_pages +
+		      r[i].tag_pfn;
+		return ts_ballast_find(b, pfn, r[i].block_pages);
+	}
+	return -1;
+}
+
+/*
+ * Fill memory, then let go what does not lie in tag storage, and of every four
+ * pages of tag storage all but @quarters. What remains is data in tag storage
+ * beside much free memory: whoever needs that storage has to move the data.
+ *
+ * Return: pages of data in tag storage, for ts_lent_check().
+ */
+size_t ts_lend(struct ts_ballast *b, unsigned int quarters)
+{
+	struct ts_region r[32];
+	int nr = ts_regions(r, ARRAY_SIZE(r));
+	size_t i, first = 0;
+
+	ts_ballast_fill(b, 64);
+	madvise(b->bulk, b->bulk_nr * ts_psize, MADV_DONTNEED);
+	b->bulk_nr = 0;
+
+	b->lent = 0;
+	for (i = 0; i <= b->nr; i++) {
+		unsigned long pfn = i < b->nr ? ts_pfn(b->mem + i * ts_psize) : 0;
+
+		if (i < b->nr && !(ts_storage_of(r, nr, pfn) &&
+				   pfn % 4 < quarters))
+			continue;
+		if (i > first)
+			madvise(b->mem + first * ts_psize,
+				(i - first) * ts_psize, MADV_DONTNEED);
+		first = i + 1;
+		if (i == b->nr)
+			break;
+		ts_data_write(b->mem, i, 1, LENT_SEED);
+		b->lent++;
+	}
+	return b->lent;
+}
+
+/* How many pages of ts_lend() are wrong or gone, wherever they lie now? */
+size_t ts_lent_check(const struct ts_ballast *b)
+{
+	size_t i, found = 0, bad = 0;
+
+	for (i = 0; i < b->nr; i++) {
+		if (!(ts_pagemap(b->mem + i * ts_psize) &
+		      (PM_PRESENT | PM_SWAPPED)))
+			continue;
+		found++;
+		bad += ts_data_check(b->mem, i, 1, LENT_SEED);
+	}
+	return bad + ts_expect(found == b->lent,
+			       "%zu pages of data in tag storage, not %zu",
+			       b->lent, found);
 }

@@ -77,11 +77,15 @@ struct ts_counters {
 	long none_fault, none_around;
 };
 
-/* Memory that is held only to leave little free. */
+/*
+ * Memory that is held only to leave little free: @nr base pages at @mem, and
+ * before these, of no other use, what is at @bulk.
+ */
 struct ts_ballast {
-	char *mem;
-	size_t nr;
+	char *mem, *bulk;
+	size_t nr, bulk_nr;
 	size_t max;
+	size_t lent;	/* of the base pages, by ts_lend() */
 };
 
 extern size_t ts_psize;
@@ -105,7 +109,12 @@ size_t ts_swapped(const char *mem, size_t first, size_t nr);
 size_t ts_pageout(char *mem, size_t first, size_t nr);
 size_t ts_huge_size(void);
 bool ts_is_huge(const char *mem);
+long ts_smaps(const char *mem, const char *field);
+size_t ts_folio_pages(const char *mem);
 void ts_thp_set(const char *name, const char *value);
+char *ts_map_none(size_t nr, unsigned long seed);
+char *ts_map_none_huge(unsigned long seed);
+size_t ts_none_touch(char *mem, size_t first, size_t nr, unsigned long seed);
 
 /* Patterns; the checks return the number of pages that are wrong. */
 void ts_data_write(char *mem, size_t first, size_t nr, unsigned long seed);
@@ -144,6 +153,9 @@ ssize_t ts_ballast_find(const struct ts_ballast *b, unsigned long pfn,
 			unsigned long nr);
 bool ts_ballast_pair(const struct ts_ballast *b, size_t *storage,
 		     size_t *covered);
+ssize_t ts_ballast_storage(const struct ts_ballast *b, unsigned long pfn);
+size_t ts_lend(struct ts_ballast *b, unsigned int quarters);
+size_t ts_lent_check(const struct ts_ballast *b);
 
 /* The allocation tag of the granule at @p. */
 static inline unsigned int ts_ldg(const void *p)
