@@ -46,6 +46,9 @@
 #include "memory_metadata.h"
 #include "swap.h"
 
+#define CREATE_TRACE_POINTS
+#include <trace/events/memory_metadata.h>
+
 DEFINE_STATIC_KEY_FALSE(memory_metadata_key);
 
 /* A page may be on its way to or from the allocator: look this often. */
@@ -164,7 +167,8 @@ bool metadata_take_free(unsigned long pfn, unsigned int nr)
 {
 	unsigned int i;
 
-	if (!take_metadata_off_buddy(pfn, nr))
+	if (metadata_should_fail(METADATA_WAY_BUDDY) ||
+	    !take_metadata_off_buddy(pfn, nr))
 		return false;
 
 	for (i = 0; i < nr; i++)
@@ -289,11 +293,14 @@ static int take_used_page(unsigned long pfn, gfp_t gfp)
  */
 int metadata_take_used(unsigned long pfn, unsigned int nr, gfp_t gfp)
 {
-	unsigned int flags = memalloc_flags_save(PF_METADATA_RESERVE);
-	unsigned int i;
+	unsigned int flags, i;
 	int ret = 0;
 
 	might_sleep();
+	if (metadata_should_fail(METADATA_WAY_MOVED))
+		return -EBUSY;
+
+	flags = memalloc_flags_save(PF_METADATA_RESERVE);
 	for (i = 0; i < nr; i++) {
 		ret = take_used_page(pfn + i, gfp);
 		if (ret) {
@@ -320,9 +327,13 @@ int metadata_take_used(unsigned long pfn, unsigned int nr, gfp_t gfp)
  */
 int metadata_take_contig(unsigned long pfn, unsigned int nr)
 {
-	unsigned int flags = memalloc_flags_save(PF_METADATA_RESERVE);
+	unsigned int flags;
 	int ret;
 
+	if (metadata_should_fail(METADATA_WAY_CONTIG))
+		return -EBUSY;
+
+	flags = memalloc_flags_save(PF_METADATA_RESERVE);
 	ret = alloc_contig_range(pfn, pfn + nr, MIGRATE_METADATA,
 				 GFP_KERNEL | __GFP_NOWARN);
 	memalloc_flags_restore(flags);
@@ -364,21 +375,34 @@ gfp_t __metadata_folio_gfp(struct folio *folio)
 	return 0;
 }
 
-bool __metadata_folio_ready(struct folio *folio)
-{
-	long i;
-
-	for (i = 0; i < folio_nr_pages(folio); i++) {
-		if (!arch_metadata_ready(folio_page(folio, i)))
-			return false;
-	}
-	return true;
-}
-
 bool __metadata_copy_ok(struct page *to, struct page *from)
 {
 	return !arch_metadata_live(from) ||
 	       !arch_metadata_reserve(to, GFP_NOWAIT);
+}
+
+int __metadata_copy_prepare(struct page *to, struct page *from,
+			    unsigned int nr)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr; i++) {
+		if (arch_metadata_live(from + i) &&
+		    arch_metadata_reserve(to + i, GFP_HIGHUSER_MOVABLE))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+int __metadata_folio_prepare(struct folio *folio, gfp_t gfp)
+{
+	long i;
+
+	for (i = 0; i < folio_nr_pages(folio); i++) {
+		if (arch_metadata_reserve(folio_page(folio, i), gfp))
+			return -ENOMEM;
+	}
+	return 0;
 }
 
 /*
@@ -614,16 +638,7 @@ static vm_fault_t wait_and_retry(struct vm_fault *vmf, struct page *page)
 	return VM_FAULT_SIGBUS;
 }
 
-/**
- * do_metadata_none_page - fault on a metadata-none PTE
- * @vmf: the fault, with the page table mapped and not locked
- *
- * Context: may sleep; VMA lock or mmap_lock held, released like by
- * __folio_lock_or_retry().
- * Return: 0 to access again, %VM_FAULT_RETRY with the lock released, or
- * %VM_FAULT_SIGBUS if both the page and its storage stay pinned.
- */
-vm_fault_t do_metadata_none_page(struct vm_fault *vmf)
+static vm_fault_t resolve_pte(struct vm_fault *vmf)
 {
 	struct page *page = get_fault_page(vmf);
 
@@ -647,6 +662,23 @@ vm_fault_t do_metadata_none_page(struct vm_fault *vmf)
 }
 
 /**
+ * do_metadata_none_page - fault on a metadata-none PTE
+ * @vmf: the fault, with the page table mapped and not locked
+ *
+ * Context: may sleep; VMA lock or mmap_lock held, released like by
+ * __folio_lock_or_retry().
+ * Return: 0 to access again, %VM_FAULT_RETRY with the lock released, or
+ * %VM_FAULT_SIGBUS if both the page and its storage stay pinned.
+ */
+vm_fault_t do_metadata_none_page(struct vm_fault *vmf)
+{
+	vm_fault_t ret = resolve_pte(vmf);
+
+	trace_metadata_none_fault(vmf->address, pte_pfn(vmf->orig_pte), 1, ret);
+	return ret;
+}
+
+/**
  * do_huge_pmd_metadata_none - fault on a metadata-none PMD
  * @vmf: the fault
  *
@@ -660,7 +692,6 @@ vm_fault_t do_huge_pmd_metadata_none(struct vm_fault *vmf)
 	struct vm_area_struct *vma = vmf->vma;
 	struct folio *folio;
 	spinlock_t *ptl;
-	long i;
 
 	ptl = pmd_lock(vma->vm_mm, vmf->pmd);
 	if (!pmd_same(*vmf->pmd, vmf->orig_pmd)) {
@@ -672,13 +703,9 @@ vm_fault_t do_huge_pmd_metadata_none(struct vm_fault *vmf)
 	spin_unlock(ptl);
 
 	count_vm_event(METADATA_NONE_FAULT);
-	for (i = 0; i < folio_nr_pages(folio); i++) {
-		if (arch_metadata_reserve(folio_page(folio, i),
-					  GFP_HIGHUSER_MOVABLE)) {
-			__split_huge_pmd(vma, vmf->pmd, vmf->address, false,
-					 NULL);
-			goto put;
-		}
+	if (__metadata_folio_prepare(folio, GFP_HIGHUSER_MOVABLE)) {
+		__split_huge_pmd(vma, vmf->pmd, vmf->address, false, NULL);
+		goto put;
 	}
 
 	spin_lock(ptl);
@@ -689,6 +716,8 @@ vm_fault_t do_huge_pmd_metadata_none(struct vm_fault *vmf)
 	}
 	spin_unlock(ptl);
 put:
+	trace_metadata_none_fault(vmf->address, pmd_pfn(vmf->orig_pmd),
+				  HPAGE_PMD_NR, 0);
 	folio_put(folio);
 	return 0;
 }

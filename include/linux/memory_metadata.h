@@ -34,6 +34,20 @@ struct vm_fault;
 
 #ifdef CONFIG_MEMORY_METADATA
 
+/**
+ * enum metadata_way - a way to get hold of storage, cheapest first
+ * @METADATA_WAY_SHARED: it is reserved already
+ * @METADATA_WAY_BUDDY: it is free
+ * @METADATA_WAY_MOVED: move away what it holds
+ * @METADATA_WAY_CONTIG: with everything the kernel has for that
+ */
+enum metadata_way {
+	METADATA_WAY_SHARED,
+	METADATA_WAY_BUDDY,
+	METADATA_WAY_MOVED,
+	METADATA_WAY_CONTIG,
+};
+
 DECLARE_STATIC_KEY_FALSE(memory_metadata_key);
 
 static __always_inline bool memory_metadata_enabled(void)
@@ -42,7 +56,6 @@ static __always_inline bool memory_metadata_enabled(void)
 }
 
 /* Implemented by the architecture. */
-bool arch_metadata_ready(struct page *page);
 bool arch_metadata_live(struct page *page);
 int arch_metadata_reserve(struct page *page, gfp_t gfp);
 void arch_metadata_reserve_hard(struct page *page);
@@ -59,6 +72,15 @@ void metadata_add_range(unsigned long start_pfn, unsigned long end_pfn,
 			bool (*stays)(unsigned long pfn));
 unsigned long metadata_total_pages(void);
 
+#ifdef CONFIG_FAIL_METADATA
+bool metadata_should_fail(enum metadata_way way);
+#else
+static inline bool metadata_should_fail(enum metadata_way way)
+{
+	return false;
+}
+#endif
+
 /* Faults on metadata-none entries. */
 vm_fault_t do_metadata_none_page(struct vm_fault *vmf);
 vm_fault_t do_huge_pmd_metadata_none(struct vm_fault *vmf);
@@ -66,9 +88,11 @@ vm_fault_t do_huge_pmd_metadata_none(struct vm_fault *vmf);
 gfp_t __metadata_prep_page(struct page *page, unsigned int order, gfp_t gfp);
 struct folio *__metadata_require(struct folio *folio);
 bool __metadata_copy_ok(struct page *to, struct page *from);
+int __metadata_copy_prepare(struct page *to, struct page *from,
+			    unsigned int nr);
+int __metadata_folio_prepare(struct folio *folio, gfp_t gfp);
 gfp_t __metadata_folio_gfp(struct folio *folio);
 int __metadata_swap_prepare(swp_entry_t entry, struct folio *folio);
-bool __metadata_folio_ready(struct folio *folio);
 
 /**
  * metadata_keeps_source - whether migrate_pages() leaves the last reference
@@ -197,34 +221,60 @@ static inline bool metadata_copy_ok(struct page *to, struct page *from)
 }
 
 /**
- * metadata_require - insist on storage for a page that a VMA will map
- * @folio: a new folio of order 0 for @vma, or NULL
- * @vma: the VMA
+ * metadata_copy_prepare - make sure of the storage for copying pages
+ * @to: the first destination, not yet seen by anybody else
+ * @from: the first source
+ * @nr: how many pages
  *
- * For the destination of a copy that cannot fail later. Replaces @folio by
- * another if its own storage cannot be had.
+ * For a copy that can be refused now and not later. The source may gain
+ * metadata after this, where it is not locked out; the copy then checks again.
+ *
+ * Context: may sleep, but waits for no folio lock.
+ * Return: 0, or -ENOMEM if a source has metadata and its destination cannot.
+ */
+static inline int metadata_copy_prepare(struct page *to, struct page *from,
+					unsigned int nr)
+{
+	return memory_metadata_enabled() ?
+		__metadata_copy_prepare(to, from, nr) : 0;
+}
+
+/**
+ * metadata_require - insist on storage for the destination of a copy
+ * @folio: a new folio of order 0 for @vma, or NULL
+ * @vma: the VMA that will map it
+ * @src: the page that will be copied, or NULL if that is not known
+ *
+ * For a copy that cannot fail later. Replaces @folio by another if its own
+ * storage cannot be had.
  *
  * Context: may sleep, @vma stable.
- * Return: a folio with storage if @vma needs that, or NULL.
+ * Return: a folio with storage if @vma or @src needs that, or NULL.
  */
 static inline struct folio *metadata_require(struct folio *folio,
-					     struct vm_area_struct *vma)
+					     struct vm_area_struct *vma,
+					     struct page *src)
 {
-	if (memory_metadata_enabled() && folio && arch_vma_has_metadata(vma))
+	if (memory_metadata_enabled() && folio &&
+	    (arch_vma_has_metadata(vma) || (src && arch_metadata_live(src))))
 		return __metadata_require(folio);
 	return folio;
 }
 
 /**
- * metadata_refuse_collapse - whether a range must not be collapsed
- * @vma: the VMA
+ * metadata_vma_prepare - make sure of the storage of a folio for a VMA
+ * @folio: the folio, with a reference
+ * @vma: the VMA that will map it
  *
- * Context: any, @vma stable.
- * Return: true if it must not.
+ * Context: may sleep, but waits for no folio lock; @vma stable.
+ * Return: 0, or -ENOMEM if @vma needs storage and not all can be had.
  */
-static inline bool metadata_refuse_collapse(struct vm_area_struct *vma)
+static inline int metadata_vma_prepare(struct folio *folio,
+				       struct vm_area_struct *vma)
 {
-	return memory_metadata_enabled() && arch_vma_has_metadata(vma);
+	if (memory_metadata_enabled() && arch_vma_has_metadata(vma))
+		return __metadata_folio_prepare(folio, GFP_HIGHUSER_MOVABLE);
+	return 0;
 }
 
 /**
@@ -233,7 +283,7 @@ static inline bool metadata_refuse_collapse(struct vm_area_struct *vma)
  * @folio: the folio
  *
  * A metadata-none PMD of a file that cannot get its storage would be zapped
- * and mapped again for ever.
+ * and mapped again for ever. Takes the storage that can be had without sleeping.
  *
  * Context: any, @vma stable.
  * Return: true if it must not.
@@ -242,7 +292,7 @@ static inline bool metadata_refuse_pmd(struct vm_area_struct *vma,
 				       struct folio *folio)
 {
 	return memory_metadata_enabled() && arch_vma_has_metadata(vma) &&
-	       !__metadata_folio_ready(folio);
+	       __metadata_folio_prepare(folio, GFP_NOWAIT);
 }
 
 #else /* !CONFIG_MEMORY_METADATA */
@@ -308,15 +358,23 @@ static inline bool metadata_copy_ok(struct page *to, struct page *from)
 	return true;
 }
 
+static inline int metadata_copy_prepare(struct page *to, struct page *from,
+					unsigned int nr)
+{
+	return 0;
+}
+
 static inline struct folio *metadata_require(struct folio *folio,
-					     struct vm_area_struct *vma)
+					     struct vm_area_struct *vma,
+					     struct page *src)
 {
 	return folio;
 }
 
-static inline bool metadata_refuse_collapse(struct vm_area_struct *vma)
+static inline int metadata_vma_prepare(struct folio *folio,
+				       struct vm_area_struct *vma)
 {
-	return false;
+	return 0;
 }
 
 static inline bool metadata_refuse_pmd(struct vm_area_struct *vma,

@@ -75,6 +75,8 @@
 #include <linux/wait_bit.h>
 #include <linux/workqueue.h>
 
+#include <trace/events/memory_metadata.h>
+
 #include <asm/asm-extable.h>
 #include <asm/cputype.h>
 #include <asm/mte.h>
@@ -204,6 +206,19 @@ static void block_leave_busy(struct tag_block *b, int state)
 	wake_up_var(&b->holders);
 }
 
+static bool block_reserved(struct tag_block *b)
+{
+	int holders = atomic_read(&b->holders);
+
+	return holders > 0 || holders == BLOCK_LINGERS;
+}
+
+static bool block_fail_join(struct tag_block *b)
+{
+	return IS_ENABLED(CONFIG_FAIL_METADATA) && block_reserved(b) &&
+	       metadata_should_fail(METADATA_WAY_SHARED);
+}
+
 /* Take a reference on a block that is reserved already. */
 static bool block_join(struct tag_block *b)
 {
@@ -243,8 +258,6 @@ static int block_move_data(struct tag_block *b, unsigned long pfn,
 {
 	int ret;
 
-	if (!block_may_move(gfp))
-		return -EAGAIN;
 	if ((u32)jiffies - READ_ONCE(b->failed) < BLOCK_BACKOFF)
 		return -EBUSY;
 
@@ -257,16 +270,22 @@ static int block_move_data(struct tag_block *b, unsigned long pfn,
 }
 
 /* Reserve a free block that the caller has made busy. */
-static int block_take(const struct tag_map *map, unsigned long block, gfp_t gfp)
+static int block_take(const struct tag_map *map, unsigned long block, gfp_t gfp,
+		      enum metadata_way *way)
 {
 	struct tag_block *b = &region_of(map)->blocks[block];
 	unsigned long pfn = tag_map_block_pfn(map, block);
 	int ret = 0;
 
-	if (metadata_take_free(pfn, map->block_pages))
+	*way = METADATA_WAY_BUDDY;
+	if (metadata_take_free(pfn, map->block_pages)) {
 		count_vm_event(METADATA_RESERVE_BUDDY);
-	else
+	} else if (!block_may_move(gfp)) {
+		ret = -EAGAIN;
+	} else {
+		*way = METADATA_WAY_MOVED;
 		ret = block_move_data(b, pfn, map->block_pages, gfp);
+	}
 
 	if (!ret)
 		block_clean_inval(map, block);
@@ -274,15 +293,21 @@ static int block_take(const struct tag_map *map, unsigned long block, gfp_t gfp)
 	return ret;
 }
 
-static int block_get(const struct tag_map *map, unsigned long block, gfp_t gfp)
+/* Leaves in @way which way it tried last. */
+static int block_get(const struct tag_map *map, unsigned long block, gfp_t gfp,
+		     enum metadata_way *way)
 {
 	struct tag_block *b = &region_of(map)->blocks[block];
+
+	*way = METADATA_WAY_SHARED;
+	if (block_fail_join(b))
+		return -EAGAIN;
 
 	for (;;) {
 		if (block_join(b))
 			return 0;
 		if (block_try_state(b, BLOCK_FREE, BLOCK_BUSY))
-			return block_take(map, block, gfp);
+			return block_take(map, block, gfp, way);
 		if (atomic_read(&b->holders) != BLOCK_BUSY)
 			continue;
 		if (!block_may_wait(gfp) ||
@@ -296,12 +321,14 @@ static int block_get(const struct tag_map *map, unsigned long block, gfp_t gfp)
 static void block_release(const struct tag_map *map, unsigned long block)
 {
 	struct tag_block *b = &region_of(map)->blocks[block];
+	unsigned long pfn = tag_map_block_pfn(map, block);
 
 	if (!block_try_state(b, BLOCK_LINGERS, BLOCK_BUSY))
 		return;
 	block_clean_inval(map, block);
-	metadata_give(tag_map_block_pfn(map, block), map->block_pages);
+	metadata_give(pfn, map->block_pages);
 	count_vm_event(METADATA_RELEASE);
+	trace_metadata_release(pfn, map->block_pages);
 	block_leave_busy(b, BLOCK_FREE);
 }
 
@@ -397,18 +424,6 @@ bool mte_tag_storage_ready(struct page *page, unsigned long nr)
 }
 
 /**
- * arch_metadata_ready - whether a page may carry tags now
- * @page: the page
- *
- * Context: any.
- * Return: true if it may.
- */
-bool arch_metadata_ready(struct page *page)
-{
-	return page_ready(page_to_pfn(page));
-}
-
-/**
  * arch_metadata_live - whether a page carries tags
  * @page: the page
  *
@@ -464,8 +479,9 @@ static void page_hold(const struct tag_map *map, unsigned long pfn)
  */
 int arch_metadata_reserve(struct page *page, gfp_t gfp)
 {
-	unsigned long pfn = page_to_pfn(page);
+	unsigned long pfn = page_to_pfn(page), block;
 	const struct tag_map *map;
+	enum metadata_way way;
 	int ret;
 
 	if (page_ready(pfn))
@@ -475,7 +491,9 @@ int arch_metadata_reserve(struct page *page, gfp_t gfp)
 	if (!map)
 		return -EINVAL;
 
-	ret = block_get(map, tag_map_block(map, pfn), gfp);
+	block = tag_map_block(map, pfn);
+	ret = block_get(map, block, gfp, &way);
+	trace_metadata_reserve(pfn, tag_map_block_pfn(map, block), way, ret);
 	if (ret)
 		count_vm_event(METADATA_RESERVE_FAIL);
 	else
@@ -506,6 +524,8 @@ void arch_metadata_reserve_hard(struct page *page)
 
 	ret = metadata_take_contig(tag_map_block_pfn(map, block),
 				   map->block_pages);
+	trace_metadata_reserve(pfn, tag_map_block_pfn(map, block),
+			       METADATA_WAY_CONTIG, ret);
 	if (!ret) {
 		count_vm_event(METADATA_RESERVE_CONTIG);
 		block_clean_inval(map, block);
@@ -524,16 +544,23 @@ void arch_metadata_reserve_hard(struct page *page)
  */
 bool arch_metadata_join(struct page *page)
 {
-	unsigned long pfn = page_to_pfn(page);
+	unsigned long pfn = page_to_pfn(page), block;
 	const struct tag_map *map;
+	struct tag_block *b;
 
 	if (page_ready(pfn))
 		return true;
 
 	map = map_of(pfn);
-	if (!map ||
-	    !block_join(&region_of(map)->blocks[tag_map_block(map, pfn)]))
+	if (!map)
 		return false;
+
+	block = tag_map_block(map, pfn);
+	b = &region_of(map)->blocks[block];
+	if (block_fail_join(b) || !block_join(b))
+		return false;
+	trace_metadata_reserve(pfn, tag_map_block_pfn(map, block),
+			       METADATA_WAY_SHARED, 0);
 	page_hold(map, pfn);
 	return true;
 }
@@ -786,13 +813,6 @@ core_initcall(mte_tag_storage_init);
  * debugfs
  */
 
-static bool block_reserved(struct tag_block *b)
-{
-	int holders = atomic_read(&b->holders);
-
-	return holders > 0 || holders == BLOCK_LINGERS;
-}
-
 static int regions_show(struct seq_file *m, void *unused)
 {
 	unsigned long block, reserved;
@@ -820,12 +840,59 @@ static int regions_show(struct seq_file *m, void *unused)
 
 DEFINE_SHOW_ATTRIBUTE(regions);
 
+/*
+ * How many pages hold a reserved block, per page of the block and rounded up;
+ * none if it lingers. In a pinned block there is a holder that is no page.
+ * Return: that, or -1 if the block is not reserved.
+ */
+static int block_occupancy(const struct tag_map *map, struct tag_block *b)
+{
+	int holders = atomic_read(&b->holders);
+
+	if (holders == BLOCK_LINGERS)
+		return 0;
+	if (holders <= 0)
+		return -1;
+	return min_t(int, DIV_ROUND_UP(holders, map->block_pages),
+		     TAG_MAP_RATIO);
+}
+
+static int occupancy_show(struct seq_file *m, void *unused)
+{
+	unsigned long count[TAG_MAP_RATIO + 1];
+	unsigned int i;
+	int n;
+
+	for (i = 0; i < nr_regions; i++) {
+		const struct tag_map *map = &tag_maps[i];
+		struct tag_block *b = tag_regions[i].blocks;
+		struct tag_block *end = b + map->nr_blocks;
+
+		memset(count, 0, sizeof(count));
+		for (; b < end; b++) {
+			n = block_occupancy(map, b);
+			if (n >= 0)
+				count[n]++;
+		}
+		for (n = 0; n <= TAG_MAP_RATIO; n++)
+			seq_printf(m, "region=%u holders=%d blocks=%lu\n", i, n,
+				   count[n]);
+		cond_resched();
+	}
+	return 0;
+}
+
+DEFINE_SHOW_ATTRIBUTE(occupancy);
+
 static int __init mte_tag_storage_debugfs_init(void)
 {
-	if (nr_regions)
-		debugfs_create_file("regions", 0444,
-				    debugfs_create_dir("mte_tag_storage", NULL),
-				    NULL, &regions_fops);
+	struct dentry *dir;
+
+	if (!nr_regions)
+		return 0;
+	dir = debugfs_create_dir("mte_tag_storage", NULL);
+	debugfs_create_file("regions", 0444, dir, NULL, &regions_fops);
+	debugfs_create_file("occupancy", 0444, dir, NULL, &occupancy_fops);
 	return 0;
 }
 late_initcall(mte_tag_storage_debugfs_init);
