@@ -7,15 +7,17 @@
 K ?= on
 # The one test that "make test" runs; empty for all.
 T ?=
+# The one mutant that "make mutants" runs; empty for all.
+M ?=
 
 export BUILD DISCARD JOBS BASE_VERSION
 
 .DEFAULT_GOAL := help
 .PHONY: help setup fetch emulator tree refresh series stat lint bisect \
-	kernel guest run test clean
+	kernel guest run test test-all selftests mutants clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install what is needed: one apt-get line, shown first
 	@scripts/setup
@@ -62,6 +64,21 @@ test: ## set up, build, and run all tests, or T=NAME alone
 	@scripts/setup
 	@scripts/tree -u
 	@scripts/test $(T)
+
+test-all: ## the same with the slow tests
+	@scripts/setup
+	@scripts/tree -u
+	@scripts/test -a
+
+selftests: ## the in-tree mm selftests on four kernels, as a table
+	@scripts/setup
+	@scripts/tree -u
+	@scripts/selftests
+
+mutants: ## a kernel without each hook, or M=NAME alone, and the test that notices
+	@scripts/setup
+	@scripts/tree -u
+	@scripts/mutants $(M)
 
 clean: ## remove build/ but for downloads and the compiler's cache
 	@scripts/clean
