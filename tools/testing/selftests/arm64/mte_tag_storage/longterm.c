@@ -41,10 +41,12 @@ static int pin(char *addr, size_t nr)
 /* Number of pages that lie in tag storage. */
 static size_t in_storage(const char *addr, size_t nr)
 {
-	struct ts_region regions[32];
-	int nr_regions = ts_regions(regions, ARRAY_SIZE(regions));
+	static struct ts_region regions[32];
+	static int nr_regions;
 	size_t i, in = 0;
 
+	if (!nr_regions)
+		nr_regions = ts_regions(regions, ARRAY_SIZE(regions));
 	for (i = 0; i < nr; i++)
 		in += !!ts_storage_of(regions, nr_regions,
 				      ts_pfn(addr + i * ts_psize));
@@ -56,23 +58,26 @@ static int from_storage(void *arg)
 {
 	long total = ts_meminfo("MetadataTotal") * 1024 / ts_psize;
 	struct ts_ballast b = { };
-	size_t page, left, bad;
+	size_t page, most = 0, i, left, bad;
 	int fd;
 
 	(void)arg;
 	ts_ballast_fill(&b, total / 2);
-	for (page = 0; page + NR <= b.nr; page += NR)
-		if (in_storage(b.mem + page * ts_psize, NR))
-			break;
-	if (page + NR > b.nr)
+	for (i = 0; i + NR <= b.nr; i += NR) {
+		size_t in = in_storage(b.mem + i * ts_psize, NR);
+
+		if (in <= most)
+			continue;
+		most = in;
+		page = i;
+	}
+	if (!most)
 		return SKIP;
-	/* Room for the pages to move to, at the start of the ballast. */
-	if (page > 4096)
-		madvise(b.mem, 2048 * ts_psize, MADV_DONTNEED);
+	/* Room for the pages to move to. */
+	madvise(b.bulk, 8 << 20, MADV_DONTNEED);
 
 	ts_data_write(b.mem, page, NR, 1);
-	ksft_print_msg("%zu of %u pages in tag storage\n",
-		       in_storage(b.mem + page * ts_psize, NR), NR);
+	ksft_print_msg("%zu of %u pages in tag storage\n", most, NR);
 	fd = pin(b.mem + page * ts_psize, NR);
 	if (fd < 0)
 		return SKIP;

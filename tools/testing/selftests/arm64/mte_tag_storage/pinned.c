@@ -1,12 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A page of data in tag storage that cannot be moved, because a pipe holds it,
- * does not stop the pages that have their tags there: they are moved instead.
- * Where both cannot be moved the access ends in a signal within a bounded time.
- * Other processes go on in each case.
+ * Pages of data that cannot be moved, because a pipe holds them.
+ *
+ * Is it a page in tag storage, then the pages that have their tags there are
+ * moved instead. Is it a covered page, then its storage is emptied. Is it both,
+ * then the access waits for either to be let go: it can be killed meanwhile, it
+ * ends in SIGBUS after a bounded time, and other processes, and other threads of
+ * the same one, go on.
+ *
+ * The kernel waits about 10 seconds: all that wait do so at the same time.
  */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,197 +23,348 @@
 #include "ts_common.h"
 
 #define NEED	(TS_NEED_ROOT | TS_NEED_COUNTERS | TS_NEED_REGIONS)
-#define TIMEOUT	180
-#define SKIP	77
+#define SEED	1
+#define MANY	60	/* seconds; more is no bound */
+#define SHORT	5	/* seconds in which the others must get something done */
+
+/* A page in tag storage, one whose tags are there, and the pipes for each. */
+struct pair {
+	size_t storage, covered;
+	int storage_pipe[2], covered_pipe[2];
+};
+
+/* Results of a thread, shared by all processes. */
+struct progress {
+	unsigned long rounds, bad;
+	double longest;
+};
+
+static struct ts_ballast ballast;
+static size_t next_pair;
+static struct progress *progress;
+
+static char *at(size_t page)
+{
+	return ballast.mem + page * ts_psize;
+}
 
 /* Put the page into a pipe, where it stays. */
-static bool pin(char *page, int fd[2])
+static bool pin(size_t page, int fd[2])
 {
-	struct iovec iov = { .iov_base = page, .iov_len = ts_psize };
+	struct iovec iov = { .iov_base = at(page), .iov_len = ts_psize };
 
 	return !pipe(fd) && vmsplice(fd[1], &iov, 1, 0) == (ssize_t)ts_psize;
 }
 
-/* Read the page back from the pipe and compare. */
+/* Read the page back from the pipe, which lets it go, and compare. */
 static size_t unpin(int fd[2], size_t page)
 {
-	static char buf[65536];
+	char buf[ts_psize];
 	ssize_t n = read(fd[0], buf, ts_psize);
 	size_t i, bad = 0;
 
 	for (i = 0; i < ts_psize / 8; i++)
-		bad += ts_load(buf + 8 * i) != ts_word(1, page, i);
+		bad += ts_load(buf + 8 * i) != ts_word(SEED, page, i);
 	close(fd[0]);
 	close(fd[1]);
 	return ts_expect(n == (ssize_t)ts_psize && !bad,
-			 "the page in the pipe to keep its data");
+			 "page %zu to keep its data in the pipe", page);
 }
 
-/* Fill memory and find a pair of pages, both with data. */
-static bool prepare(struct ts_ballast *b, size_t *storage, size_t *covered)
+/* The next pair, of a block of its own. */
+static bool get_pair(struct pair *p)
 {
-	long total = ts_meminfo("MetadataTotal") * 1024 / ts_psize;
+	static size_t last = -1UL;
 
-	ts_ballast_fill(b, total / 4);
-	*storage = 0;
-	if (!ts_ballast_pair(b, storage, covered))
-		return false;
-	ts_data_write(b->mem, *storage, 1, 1);
-	ts_data_write(b->mem, *covered, 1, 1);
+	if (!ballast.mem)
+		ts_ballast_fill(&ballast, ts_meminfo("MetadataTotal") * 1024 /
+					  (long)ts_psize / 4);
+	p->storage = next_pair;
+	do {
+		if (!ts_ballast_pair(&ballast, &p->storage, &p->covered))
+			return false;
+		p->storage++;
+	} while (p->covered == last);
+	next_pair = p->storage--;
+	last = p->covered;
+	ts_data_write(ballast.mem, p->storage, 1, SEED);
+	ts_data_write(ballast.mem, p->covered, 1, SEED);
 	return true;
 }
 
-static size_t touch(struct ts_ballast *b, size_t page)
+static bool get_pinned_pair(struct pair *p)
+{
+	return get_pair(p) && pin(p->storage, p->storage_pipe) &&
+	       pin(p->covered, p->covered_pipe);
+}
+
+static size_t unpin_pair(struct pair *p)
+{
+	return unpin(p->storage_pipe, p->storage) +
+	       unpin(p->covered_pipe, p->covered);
+}
+
+/* The page becomes tagged, with the data that it had. */
+static size_t touch(size_t page)
 {
 	size_t bad;
 
-	bad = ts_tags_zero(b->mem, page, 1);
-	bad += ts_data_check(b->mem, page, 1, 1);
-	ts_tags_write(b->mem, page, 1, 1);
-	return bad + ts_check(b->mem, page, 1, 1);
-}
-
-/* In a child: the ballast is not worth a copy of its page tables. */
-static int storage_pinned(void *arg)
-{
-	struct ts_ballast b = { };
-	size_t storage, covered, bad;
-	int fd[2];
-
-	(void)arg;
-	if (!prepare(&b, &storage, &covered) ||
-	    !pin(b.mem + storage * ts_psize, fd))
-		return SKIP;
-	ts_protect(b.mem, covered, 1, TS_RWT);
-	bad = touch(&b, covered);
-	bad += ts_data_check(b.mem, storage, 1, 1);
-	bad += unpin(fd, storage);
-	bad += ts_check(b.mem, covered, 1, 1);
-	return bad != 0;
-}
-
-static int both_pinned(void *arg)
-{
-	struct ts_ballast b = { };
-	size_t storage, covered, bad;
-	int fd[2], fd2[2];
-
-	(void)arg;
-	if (!prepare(&b, &storage, &covered) ||
-	    !pin(b.mem + storage * ts_psize, fd) ||
-	    !pin(b.mem + covered * ts_psize, fd2))
-		return SKIP;
-	ts_protect(b.mem, covered, 1, TS_RWT);
-	/* No storage and no way out: SIGBUS is expected to end this here. */
-	bad = touch(&b, covered);
-	bad += unpin(fd2, covered);
-	bad += unpin(fd, storage);
-	return bad != 0;
-}
-
-static int bus_fd[2], bus_fd2[2];
-static struct ts_ballast bus_ballast;
-static size_t bus_storage, bus_covered;
-
-/* The pipe lets go, and the same access works. */
-static void on_bus(int sig)
-{
-	size_t bad;
-
-	(void)sig;
-	signal(SIGBUS, SIG_DFL);
-	bad = unpin(bus_fd, bus_storage);
-	bad += unpin(bus_fd2, bus_covered);
-	bad += touch(&bus_ballast, bus_covered);
-	_exit(bad != 0);
-}
-
-static int both_pinned_later(void *arg)
-{
-	(void)arg;
-	if (!prepare(&bus_ballast, &bus_storage, &bus_covered) ||
-	    !pin(bus_ballast.mem + bus_storage * ts_psize, bus_fd) ||
-	    !pin(bus_ballast.mem + bus_covered * ts_psize, bus_fd2))
-		return SKIP;
-	ts_protect(bus_ballast.mem, bus_covered, 1, TS_RWT);
-	signal(SIGBUS, on_bus);
-	ts_load(bus_ballast.mem + bus_covered * ts_psize);
-	return 0;
-}
-
-/* Run @fn, and see that tagged work of this process goes on meanwhile. */
-static int with_bystander(int (*fn)(void *), size_t *bad)
-{
-	double longest = 0, end = ts_now() + TIMEOUT;
-	unsigned long rounds = 0;
-	siginfo_t info = { };
-	int status;
-	pid_t pid;
-
-	pid = fork();
-	if (!pid)
-		_exit(fn(NULL));
-	while (ts_now() < end) {
-		double start = ts_now();
-		char *mem = ts_map(64, TS_RWT, 0);
-
-		ts_write(mem, 0, 64, rounds);
-		*bad += ts_check(mem, 0, 64, rounds);
-		ts_unmap(mem, 64);
-		if (ts_now() - start > longest)
-			longest = ts_now() - start;
-		rounds++;
-		if (rounds % 16)
-			continue;
-		if (waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT) ||
-		    info.si_pid)
-			break;
-	}
-	status = ts_wait(pid, 1);
-	ksft_print_msg("result %d, meanwhile %lu rounds, longest %.3f s\n",
-		       status, rounds, longest);
-	return status;
+	bad = ts_tags_zero(ballast.mem, page, 1);
+	bad += ts_data_check(ballast.mem, page, 1, SEED);
+	ts_tags_write(ballast.mem, page, 1, SEED);
+	return bad + ts_check(ballast.mem, page, 1, SEED);
 }
 
 static int pinned_storage(void)
 {
-	size_t bad = 0;
-	int status = with_bystander(storage_pinned, &bad);
+	unsigned long storage, covered;
+	struct pair p;
+	size_t bad;
 
-	if (status == SKIP)
+	if (!get_pair(&p) || !pin(p.storage, p.storage_pipe))
 		return ts_skip("no page in tag storage could be pinned");
-	bad += ts_expect(status == 0, "the access to succeed, not %d", status);
+	storage = ts_pfn(at(p.storage));
+	covered = ts_pfn(at(p.covered));
+	ts_protect(ballast.mem, p.covered, 1, TS_RWT);
+	bad = touch(p.covered);
+	bad += ts_expect(ts_pfn(at(p.storage)) == storage,
+			 "the pinned page to stay");
+	bad += ts_expect(ts_pfn(at(p.covered)) != covered,
+			 "the covered page to move");
+	bad += unpin(p.storage_pipe, p.storage);
+	bad += ts_data_check(ballast.mem, p.storage, 1, SEED);
+	bad += ts_check(ballast.mem, p.covered, 1, SEED);
 	return ts_result(bad);
+}
+
+static int pinned_covered(void)
+{
+	struct ts_counters before, after;
+	unsigned long storage, covered;
+	struct pair p;
+	size_t bad;
+
+	if (!get_pair(&p) || !pin(p.covered, p.covered_pipe))
+		return ts_skip("no covered page could be pinned");
+	storage = ts_pfn(at(p.storage));
+	covered = ts_pfn(at(p.covered));
+	ts_counters(&before);
+	ts_protect(ballast.mem, p.covered, 1, TS_RWT);
+	bad = touch(p.covered);
+	ts_counters(&after);
+	bad += ts_expect(ts_pfn(at(p.covered)) == covered,
+			 "the pinned page to stay");
+	bad += ts_expect(ts_pfn(at(p.storage)) != storage,
+			 "the page in tag storage to move");
+	bad += ts_expect(after.moved + after.contig >
+			 before.moved + before.contig,
+			 "its block to be taken from data");
+	bad += unpin(p.covered_pipe, p.covered);
+	bad += ts_data_check(ballast.mem, p.storage, 1, SEED);
+	bad += ts_check(ballast.mem, p.covered, 1, SEED);
+	return ts_result(bad);
+}
+
+static struct pair bus_pair;
+static double bus_time;
+static size_t bus_bad;
+
+/* Let go, so that the same access works now. */
+static void on_bus(int sig, siginfo_t *info, void *context)
+{
+	(void)context;
+	signal(sig, SIG_DFL);
+	bus_time = ts_now();
+	bus_bad = ts_expect(info->si_addr == at(bus_pair.covered),
+			    "SIGBUS to give the address");
+	bus_bad += unpin_pair(&bus_pair);
+}
+
+static int wait_for_bus(struct pair *p)
+{
+	struct sigaction action = {
+		.sa_sigaction = on_bus, .sa_flags = SA_SIGINFO,
+	};
+	double start = ts_now();
+	size_t bad;
+
+	bus_pair = *p;
+	sigaction(SIGBUS, &action, NULL);
+	ts_protect(ballast.mem, p->covered, 1, TS_RWT);
+	bad = touch(p->covered);
+	if (ts_expect(bus_time, "SIGBUS"))
+		return 1;
+	ksft_print_msg("SIGBUS after %.1f s\n", bus_time - start);
+	return bad + bus_bad != 0;
+}
+
+/* The parent lets go of the page in tag storage, or of the covered one. */
+static int wait_for_release(struct pair *p)
+{
+	ts_protect(ballast.mem, p->covered, 1, TS_RWT);
+	return touch(p->covered) != 0;
+}
+
+/* The kernel's own access ends with an error. */
+static int wait_for_error(struct pair *p)
+{
+	int fd = memfd_create("mte_tag_storage", MFD_CLOEXEC);
+	size_t bad;
+	ssize_t n;
+
+	ts_protect(ballast.mem, p->covered, 1, TS_RWT);
+	n = write(fd, at(p->covered), ts_psize);
+	bad = ts_expect(n < 0 && errno == EFAULT, "EFAULT, not %zd, %s", n,
+			strerror(errno));
+	bad += unpin_pair(p);
+	n = write(fd, at(p->covered), ts_psize);
+	bad += ts_expect(n == (ssize_t)ts_psize, "all data written, is %zd", n);
+	return bad + touch(p->covered) != 0;
+}
+
+/* Map, tag, check and unmap some memory. */
+static void work(struct progress *p)
+{
+	double start = ts_now();
+	char *mem = ts_map(16, TS_RWT, 0);
+
+	ts_write(mem, 0, 16, p->rounds);
+	p->bad += ts_check(mem, 0, 16, p->rounds);
+	ts_unmap(mem, 16);
+	if (ts_now() - start > p->longest)
+		p->longest = ts_now() - start;
+	p->rounds++;
+}
+
+static void *other_thread(void *arg)
+{
+	for (;;) {
+		work(arg);
+		usleep(1000);
+	}
+	return NULL;
+}
+
+/* Killed by the parent, with a thread that goes on until then. */
+static int wait_for_kill(struct pair *p)
+{
+	pthread_t thread;
+
+	ts_protect(ballast.mem, p->covered, 1, TS_RWT);
+	if (pthread_create(&thread, NULL, other_thread, &progress[0]))
+		return 1;
+	ts_load(at(p->covered));
+	return 1;
+}
+
+enum { BUS, STORAGE, COVERED, ERROR, KILL, NR_WAITERS };
+
+static int (* const waiters[NR_WAITERS])(struct pair *p) = {
+	[BUS] = wait_for_bus,
+	[STORAGE] = wait_for_release,
+	[COVERED] = wait_for_release,
+	[ERROR] = wait_for_error,
+	[KILL] = wait_for_kill,
+};
+
+static bool has_ended(pid_t pid)
+{
+	siginfo_t info = { };
+
+	return waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT) ||
+	       info.si_pid;
+}
+
+static size_t release(pid_t pid, struct pair *p, int *fd, size_t page)
+{
+	size_t bad = ts_expect(!has_ended(pid), "the access to wait");
+	double start = ts_now();
+	int status;
+
+	bad += unpin(fd, page);
+	status = ts_wait(pid, SHORT);
+	bad += ts_expect(!status, "the access to go on, not %d", status);
+	ksft_print_msg("went on after %.3f s\n", ts_now() - start);
+	return bad + ts_data_check(ballast.mem, p->covered, 1, SEED) +
+	       ts_data_check(ballast.mem, p->storage, 1, SEED);
+}
+
+static size_t kill_waiter(pid_t pid)
+{
+	size_t bad = ts_expect(!has_ended(pid), "the access to wait");
+	int status;
+
+	kill(pid, SIGKILL);
+	status = ts_wait(pid, SHORT);
+	bad += ts_expect(status == 128 + SIGKILL, "SIGKILL to end it at once");
+	bad += ts_expect(progress[0].rounds && !progress[0].bad &&
+			 progress[0].longest < SHORT,
+			 "another thread to go on: %lu rounds, longest %.3f s",
+			 progress[0].rounds, progress[0].longest);
+	return bad;
+}
+
+/* The work of this process goes on while the others wait. */
+static void go_on(double seconds, const pid_t *pid)
+{
+	double end = ts_now() + seconds;
+
+	while (ts_now() < end && !(has_ended(pid[BUS]) && has_ended(pid[ERROR]))) {
+		work(&progress[1]);
+		usleep(1000);
+	}
 }
 
 static int pinned_both(void)
 {
-	size_t bad = 0;
-	int status = with_bystander(both_pinned, &bad);
+	struct pair p[NR_WAITERS];
+	pid_t pid[NR_WAITERS];
+	size_t bad = 0, i;
+	int status;
 
-	if (status == SKIP)
-		return ts_skip("no page in tag storage could be pinned");
-	bad += ts_expect(status == 0 || status == 128 + SIGBUS ||
-			 status == 128 + SIGKILL,
-			 "an end by SIGBUS, not %d", status);
-	return ts_result(bad);
-}
+	progress = (struct progress *)ts_map(1, TS_RW, MAP_SHARED);
+	for (i = 0; i < NR_WAITERS; i++)
+		if (!get_pinned_pair(&p[i]))
+			return ts_skip("no page in tag storage could be pinned");
+	for (i = 0; i < NR_WAITERS; i++) {
+		pid[i] = fork();
+		if (!pid[i])
+			_exit(waiters[i](&p[i]));
+	}
 
-static int pinned_both_later(void)
-{
-	size_t bad = 0;
-	int status = with_bystander(both_pinned_later, &bad);
+	go_on(1.5, pid);
+	bad += release(pid[STORAGE], &p[STORAGE], p[STORAGE].storage_pipe,
+		       p[STORAGE].storage);
+	bad += release(pid[COVERED], &p[COVERED], p[COVERED].covered_pipe,
+		       p[COVERED].covered);
+	bad += kill_waiter(pid[KILL]);
+	bad += unpin(p[STORAGE].covered_pipe, p[STORAGE].covered);
+	bad += unpin(p[COVERED].storage_pipe, p[COVERED].storage);
+	bad += unpin_pair(&p[KILL]);
+	go_on(MANY, pid);
 
-	if (status == SKIP)
-		return ts_skip("no page in tag storage could be pinned");
-	bad += ts_expect(status == 0, "the access to succeed, not %d", status);
+	for (i = BUS; i <= ERROR; i += ERROR - BUS) {
+		status = ts_wait(pid[i], 1);
+		bad += ts_expect(!status, "waiter %zu to end with 0, not %d", i,
+				 status);
+	}
+	for (i = 0; i < NR_WAITERS; i++) {
+		bad += ts_data_check(ballast.mem, p[i].storage, 1, SEED);
+		bad += ts_data_check(ballast.mem, p[i].covered, 1, SEED);
+	}
+	ksft_print_msg("meanwhile %lu rounds, longest %.3f s\n",
+		       progress[1].rounds, progress[1].longest);
+	bad += ts_expect(progress[1].rounds && !progress[1].bad &&
+			 progress[1].longest < SHORT,
+			 "this process to go on");
+	ts_unmap((char *)progress, 1);
 	return ts_result(bad);
 }
 
 static const struct ts_case cases[] = {
 	{ "page in tag storage pinned", pinned_storage, NEED },
+	{ "covered page pinned", pinned_covered, NEED },
 	{ "both pages pinned", pinned_both, NEED },
-	{ "both pages pinned, then let go", pinned_both_later, NEED },
 };
 
 int main(void)

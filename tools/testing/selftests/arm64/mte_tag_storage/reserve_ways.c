@@ -12,7 +12,7 @@
 
 #include "ts_common.h"
 
-#define NR	4096
+#define NR	1024
 #define NEED	(TS_NEED_COUNTERS | TS_NEED_REGIONS)
 
 static struct ts_ballast ballast;
@@ -38,16 +38,16 @@ static int way_shared(void)
 static int way_buddy(void)
 {
 	struct ts_counters before, after;
-	char *mem = ts_map(4 * NR, TS_RWT, 0);
+	char *mem = ts_map(NR, TS_RWT, 0);
 	size_t bad;
 
 	ts_counters(&before);
-	ts_write(mem, 0, 4 * NR, 1);
+	ts_write(mem, 0, NR, 1);
 	ts_counters(&after);
 	bad = ts_expect(after.buddy > before.buddy,
 			"metadata_reserve_buddy to grow");
-	bad += ts_check(mem, 0, 4 * NR, 1);
-	ts_unmap(mem, 4 * NR);
+	bad += ts_check(mem, 0, NR, 1);
+	ts_unmap(mem, NR);
 	return ts_result(bad);
 }
 
@@ -59,13 +59,28 @@ static size_t ballast_page(size_t page, bool check)
 	return 0;
 }
 
-/* Let a covered page become tagged; its data stays, and its tags hold. */
-static size_t tag_covered(size_t page)
+static bool in_storage(unsigned long pfn)
 {
+	struct ts_region r[32];
+
+	return ts_storage_of(r, ts_regions(r, ARRAY_SIZE(r)), pfn);
+}
+
+/*
+ * Let a covered page become tagged; its data stays, and its tags hold. What was
+ * in its storage is not moved to other storage.
+ */
+static size_t tag_covered(size_t page, size_t storage)
+{
+	char *lent = ballast.mem + storage * ts_psize;
+	unsigned long was = ts_pfn(lent), pfn;
 	size_t bad;
 
 	ts_protect(ballast.mem, page, 1, TS_RWT);
 	bad = ts_tags_zero(ballast.mem, page, 1);
+	pfn = ts_pfn(lent);
+	bad += ts_expect(pfn == was || !in_storage(pfn),
+			 "data to leave tag storage, not to go to pfn %#lx", pfn);
 	bad += ballast_page(page, true);
 	ts_tags_write(ballast.mem, page, 1, 9);
 	return bad + ts_check(ballast.mem, page, 1, 9);
@@ -90,7 +105,7 @@ static int way_moved(void)
 			break;
 		ballast_page(storage, false);
 		ballast_page(covered, false);
-		bad += tag_covered(covered);
+		bad += tag_covered(covered, storage);
 		bad += ballast_page(storage, true);
 		tried++;
 	}
@@ -136,7 +151,7 @@ static void on_other_cpu(char *page)
 }
 
 /* A page that a pipe holds cannot be moved to where there is storage. */
-static size_t tag_pinned(size_t covered)
+static size_t tag_pinned(size_t covered, size_t storage)
 {
 	struct iovec iov = {
 		.iov_base = ballast.mem + covered * ts_psize,
@@ -148,7 +163,7 @@ static size_t tag_pinned(size_t covered)
 	if (pipe(fd))
 		return ts_expect(false, "a pipe");
 	bad = ts_expect(vmsplice(fd[1], &iov, 1, 0) == 1, "vmsplice to work");
-	bad += tag_covered(covered);
+	bad += tag_covered(covered, storage);
 	close(fd[0]);
 	close(fd[1]);
 	return bad;
@@ -172,7 +187,7 @@ static int way_contig(void)
 			break;
 		ballast_page(covered, false);
 		on_other_cpu(ballast.mem + storage * ts_psize);
-		bad += tag_pinned(covered);
+		bad += tag_pinned(covered, storage);
 		tried++;
 		ts_counters(&after);
 		if (after.contig > before.contig)

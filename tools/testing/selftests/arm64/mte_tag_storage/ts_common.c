@@ -18,13 +18,17 @@
 #include <unistd.h>
 #include <sys/auxv.h>
 #include <sys/prctl.h>
+#include <sys/swap.h>
 #include <sys/wait.h>
 
 #include "ts_common.h"
 
 #define THP_DIR		"/sys/kernel/mm/transparent_hugepage/"
 #define REGIONS_FILE	"/sys/kernel/debug/mte_tag_storage/regions"
+#define DELAY_FILE	"/sys/kernel/debug/mte_tag_storage/delay"
 #define DT_PATH		"/proc/device-tree"
+
+#define SLOW_THREAD	"ts_slow"
 
 #ifndef HWCAP2_MTE
 #define HWCAP2_MTE	0x40000
@@ -43,7 +47,7 @@
 #define PM_SWAPPED	0x4000000000000000UL
 #define PM_PFN		0x007fffffffffffffUL
 
-#define KPF_COMPOUND_TAIL	(1UL << 16)
+#define KPF_COMPOUND_TAIL	0x10000UL
 
 /* The pattern of what ts_lend() puts into tag storage. */
 #define LENT_SEED	0x1e47
@@ -144,6 +148,8 @@ const char *ts_missing(unsigned int need)
 		return "no transparent huge pages";
 	if ((need & TS_NEED_NODES) && !have_nodes())
 		return "one memory node only";
+	if ((need & TS_NEED_DISK) && (geteuid() || access(TS_DISK, W_OK)))
+		return "no disk " TS_DISK " that root may overwrite";
 	if ((need & TS_NEED_CPUS) && sysconf(_SC_NPROCESSORS_ONLN) < 2)
 		return "one CPU only";
 	return NULL;
@@ -226,17 +232,16 @@ static void restore_settings(void)
 		ts_write_file(saved[nr_saved].path, saved[nr_saved].value);
 }
 
-/* Set a THP control such as "enabled"; the old value is restored at exit. */
-void ts_thp_set(const char *name, const char *value)
+/* Write to a control; its old value is restored at exit. */
+void ts_set(const char *path, const char *value)
 {
-	char path[128], buf[128], *old, *end;
+	char buf[128], *old, *end;
 	int i;
 
-	snprintf(path, sizeof(path), THP_DIR "%s", name);
 	if (ts_read_file(path, buf, sizeof(buf)) <= 0)
 		return;
 
-	/* "always [madvise] never", or a plain number */
+	/* "always [madvise] never", or a plain word */
 	old = strchr(buf, '[');
 	old = old ? old + 1 : buf;
 	end = strpbrk(old, "]\n");
@@ -257,6 +262,25 @@ void ts_thp_set(const char *name, const char *value)
 	snprintf(saved[nr_saved].path, sizeof(saved[0].path), "%s", path);
 	snprintf(saved[nr_saved].value, sizeof(saved[0].value), "%s", old);
 	nr_saved++;
+}
+
+/* The same for a THP control such as "enabled". */
+void ts_thp_set(const char *name, const char *value)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), THP_DIR "%s", name);
+	ts_set(path, value);
+}
+
+/* A statistic of folios of @kb KiB, or -1. */
+long ts_thp_stat(size_t kb, const char *name)
+{
+	char path[128], buf[32];
+
+	snprintf(path, sizeof(path), THP_DIR "hugepages-%zukB/stats/%s", kb,
+		 name);
+	return ts_read_file(path, buf, sizeof(buf)) > 0 ? atol(buf) : -1;
 }
 
 /*
@@ -638,6 +662,91 @@ size_t ts_pageout(char *mem, size_t first, size_t nr)
 }
 
 /*
+ * Swap on a disk
+ */
+
+static pid_t disk_owner;
+
+/* The next test needs it, too. */
+static void disk_off_at_exit(void)
+{
+	if (getpid() == disk_owner)
+		ts_disk_off();
+}
+
+/*
+ * Use the first @nr pages of the disk before all other swap. What is in swap
+ * there stays in the swap cache, too, until memory is needed.
+ */
+bool ts_disk_on(size_t nr)
+{
+	struct {
+		unsigned int version, last_page, nr_badpages;
+	} info = { 1, nr - 1, 0 };
+	char *page = calloc(1, ts_psize);
+	bool ok = false;
+	int fd;
+
+	/* Left behind by a test that was killed. */
+	ts_disk_off();
+	memcpy(page + 1024, &info, sizeof(info));
+	memcpy(page + ts_psize - 10, "SWAPSPACE2", 10);
+	fd = open(TS_DISK, O_WRONLY);
+	if (fd >= 0) {
+		ok = pwrite(fd, page, ts_psize, 0) == (ssize_t)ts_psize &&
+		     !swapon(TS_DISK, SWAP_FLAG_PREFER | 100);
+		close(fd);
+	}
+	free(page);
+	if (ok && disk_owner != getpid()) {
+		disk_owner = getpid();
+		atexit(disk_off_at_exit);
+	}
+	if (!ok)
+		ksft_print_msg("no swap on %s: %s\n", TS_DISK, strerror(errno));
+	return ok;
+}
+
+bool ts_disk_off(void)
+{
+	return !swapoff(TS_DISK);
+}
+
+/* Pages of a mapping that memory has, be it in the swap cache only. */
+size_t ts_in_memory(char *mem, size_t nr)
+{
+	unsigned char *vec = malloc(nr);
+	size_t i, in = 0;
+
+	if (!mincore(mem, nr * ts_psize, vec))
+		for (i = 0; i < nr; i++)
+			in += vec[i] & 1;
+	free(vec);
+	return in;
+}
+
+/*
+ * Reclaim until at most @max pages of those that are in swap are still in memory,
+ * too. They lie at the end of the list of inactive pages.
+ */
+bool ts_swap_uncache(char *mem, size_t nr, size_t max)
+{
+	double end = ts_now() + 2;
+	size_t in;
+
+	while ((in = ts_in_memory(mem, nr)) > max && ts_now() < end) {
+		char size[32];
+
+		snprintf(size, sizeof(size), "%zu", in * ts_psize);
+		ts_write_file("/sys/fs/cgroup/memory.reclaim", size);
+		usleep(5 * 1000);
+	}
+	if (in > max)
+		ksft_print_msg("%zu of %zu pages stay in the swap cache\n", in, nr);
+	return in <= max;
+}
+
+/*
  * Patterns
  */
 
@@ -893,6 +1002,37 @@ bool ts_run_on(int cpu)
 	return !sched_setaffinity(0, sizeof(set), &set);
 }
 
+/*
+ * Each call of a function of the kernel takes @usec longer, for threads that
+ * are slow, see ts_be_slow(); NULL ends that. Makes the time window of a race
+ * wide. Return: false where the kernel cannot do that.
+ */
+bool ts_slow(const char *function, unsigned int usec)
+{
+	char line[128] = "\n";
+
+	if (function)
+		snprintf(line, sizeof(line), "%s %u " SLOW_THREAD "\n", function,
+			 usec);
+	return !ts_write_file(DELAY_FILE, line);
+}
+
+/* How often that has happened, or -1 where it cannot. */
+long ts_slow_hits(void)
+{
+	char buf[256];
+
+	if (ts_read_file(DELAY_FILE, buf, sizeof(buf)) <= 0)
+		return -1;
+	return field(buf, "hits=");
+}
+
+/* This thread is one of the slow ones, or no more. */
+void ts_be_slow(bool on)
+{
+	prctl(PR_SET_NAME, on ? SLOW_THREAD : "ts_test");
+}
+
 int ts_compact(void)
 {
 	return ts_write_file("/proc/sys/vm/compact_memory", "1");
@@ -907,31 +1047,43 @@ long ts_floor_kb(void)
 	return ts_meminfo("MemTotal") / 256 + 6 * 1024;
 }
 
+static bool populate(char *mem, size_t *nr, size_t more)
+{
+	if (madvise(mem + *nr * ts_psize, more * ts_psize, MADV_POPULATE_WRITE))
+		return false;
+	*nr += more;
+	return true;
+}
+
 /*
  * Most of ordinary memory, in huge pages where there are any: they come quickly,
- * and never from tag storage. Children have no part in them.
+ * and never from tag storage. Some base pages in between, from all over memory,
+ * so that each part of tag storage has pages that it covers among them.
  */
 static void ballast_bulk(struct ts_ballast *b)
 {
-	size_t huge = 2UL << 20;
-	int i;
+	size_t base = (1 << 20) / ts_psize;
+	char enabled[128] = "";
+	bool never;
+
+	/* The default of a small machine. */
+	ts_read_file(THP_DIR "enabled", enabled, sizeof(enabled));
+	never = strstr(enabled, "[never]");
+	if (never)
+		ts_write_file(THP_DIR "enabled", "madvise");
 
 	b->bulk = ts_map(b->max, TS_RW, MAP_NORESERVE);
 	madvise(b->bulk, b->max * ts_psize, MADV_HUGEPAGE);
+	/* Children have no part in it. */
 	madvise(b->bulk, b->max * ts_psize, MADV_DONTFORK);
 
-	/* What is free includes what other CPUs are about to return. */
-	for (i = 0; i < 4; i++) {
-		long kb = ts_meminfo("MemFree") - ts_meminfo("MetadataFree");
-		size_t len = kb > TS_BASE_KB ? (kb - TS_BASE_KB) * 1024UL : 0;
-
-		len &= ~(huge - 1);
-		if (!len || (b->bulk_nr * ts_psize + len) > b->max * ts_psize ||
-		    madvise(b->bulk + b->bulk_nr * ts_psize, len,
-			    MADV_POPULATE_WRITE))
-			return;
-		b->bulk_nr += len / ts_psize;
-	}
+	while (ts_meminfo("MemFree") - ts_meminfo("MetadataFree") > TS_BASE_KB &&
+	       b->bulk_nr + 15 * base <= b->max)
+		if (!populate(b->bulk, &b->bulk_nr, 14 * base) ||
+		    !populate(b->mem, &b->nr, base))
+			break;
+	if (never)
+		ts_write_file(THP_DIR "enabled", "never");
 }
 
 /*
@@ -956,10 +1108,8 @@ bool ts_ballast_fill(struct ts_ballast *b, long leave)
 			return true;
 		if (ts_meminfo("MemAvailable") < floor_kb)
 			return false;
-		if (madvise(b->mem + b->nr * ts_psize, chunk * ts_psize,
-			    MADV_POPULATE_WRITE))
+		if (!populate(b->mem, &b->nr, chunk))
 			return false;
-		b->nr += chunk;
 	}
 	return false;
 }
@@ -971,6 +1121,37 @@ void ts_ballast_free(struct ts_ballast *b)
 	memset(b, 0, sizeof(*b));
 }
 
+/* Where in @r the tags of @pfn are: the block's number in all regions, or -1. */
+static long block_covering(const struct ts_region *r, int nr, unsigned long pfn)
+{
+	long before = 0;
+
+	for (; nr > 0; nr--, r++) {
+		unsigned long block = (pfn - r->data_pfn) /
+				      (TS_COVER * r->block_pages);
+
+		if (pfn >= r->data_pfn && block < r->blocks)
+			return before + block;
+		before += r->blocks;
+	}
+	return -1;
+}
+
+/* The number of the block that @pfn is part of, or -1. */
+static long block_of(const struct ts_region *r, int nr, unsigned long pfn)
+{
+	long before = 0;
+
+	for (; nr > 0; nr--, r++) {
+		unsigned long block = (pfn - r->tag_pfn) / r->block_pages;
+
+		if (pfn >= r->tag_pfn && block < r->blocks)
+			return before + block;
+		before += r->blocks;
+	}
+	return -1;
+}
+
 /*
  * Find, from page *@storage of the ballast on, a page that lies in tag storage
  * and another one of the ballast, @covered, that has its tags there.
@@ -980,26 +1161,42 @@ bool ts_ballast_pair(const struct ts_ballast *b, size_t *storage,
 {
 	struct ts_region regions[32];
 	int nr = ts_regions(regions, ARRAY_SIZE(regions));
-	size_t i;
+	unsigned long *entries;
+	size_t blocks = 0, i;
+	unsigned int *owner;
+	bool found = false;
 
-	for (i = *storage; i < b->nr; i++) {
-		unsigned long pfn = ts_pfn(b->mem + i * ts_psize);
-		const struct ts_region *r = ts_storage_of(regions, nr, pfn);
-		unsigned long cover;
-		ssize_t found;
+	for (i = 0; (int)i < nr; i++)
+		blocks += regions[i].blocks;
+	entries = calloc(b->nr, sizeof(*entries));
+	/* For each block, one more than the index of a page that it covers. */
+	owner = calloc(blocks, sizeof(*owner));
+	if (!entries || !owner)
+		ksft_exit_fail_msg("no memory to find pages in tag storage\n");
 
-		if (!r)
-			continue;
-		cover = TS_COVER * r->block_pages;
-		pfn = (pfn - r->tag_pfn) / r->block_pages * cover + r->data_pfn;
-		found = ts_ballast_find(b, pfn, cover);
-		if (found < 0)
+	for (i = 0; i < b->nr; i += 512)
+		read_pagemap(b->mem + i * ts_psize, entries + i,
+			     b->nr - i < 512 ? b->nr - i : 512);
+	for (i = 0; i < b->nr; i++) {
+		long block;
+
+		entries[i] = entries[i] & PM_PRESENT ? entries[i] & PM_PFN : 0;
+		block = block_covering(regions, nr, entries[i]);
+		if (block >= 0)
+			owner[block] = i + 1;
+	}
+	for (i = *storage; i < b->nr && !found; i++) {
+		long block = block_of(regions, nr, entries[i]);
+
+		if (block < 0 || !owner[block])
 			continue;
 		*storage = i;
-		*covered = found;
-		return true;
+		*covered = owner[block] - 1;
+		found = true;
 	}
-	return false;
+	free(entries);
+	free(owner);
+	return found;
 }
 
 /* Index of a page of the ballast with a PFN in [@pfn, @pfn + @nr), or -1. */

@@ -55,6 +55,11 @@
 #define TS_NEED_REGIONS		0x10	/* debugfs, device tree, pagemap PFNs */
 #define TS_NEED_NODES		0x20	/* two memory nodes */
 #define TS_NEED_CPUS		0x40	/* two CPUs */
+#define TS_NEED_DISK		0x80	/* a disk to overwrite, TS_DISK, and root */
+
+/* Nothing uses the first disk of a machine that is there for tests only. */
+#define TS_DISK			"/dev/vda"
+#define TS_DISK_QUEUE		"/sys/block/vda/queue/"
 
 struct ts_case {
 	const char *name;
@@ -111,7 +116,15 @@ size_t ts_huge_size(void);
 bool ts_is_huge(const char *mem);
 long ts_smaps(const char *mem, const char *field);
 size_t ts_folio_pages(const char *mem);
+void ts_set(const char *path, const char *value);
 void ts_thp_set(const char *name, const char *value);
+long ts_thp_stat(size_t kb, const char *name);
+
+/* Swap on the first part of TS_DISK. */
+bool ts_disk_on(size_t nr);
+bool ts_disk_off(void);
+size_t ts_in_memory(char *mem, size_t nr);
+bool ts_swap_uncache(char *mem, size_t nr, size_t max);
 char *ts_map_none(size_t nr, unsigned long seed);
 char *ts_map_none_huge(unsigned long seed);
 size_t ts_none_touch(char *mem, size_t first, size_t nr, unsigned long seed);
@@ -145,6 +158,9 @@ int ts_child(int (*fn)(void *), void *arg, unsigned int seconds);
 int ts_wait(pid_t pid, unsigned int seconds);
 bool ts_run_on(int cpu);
 int ts_compact(void);
+bool ts_slow(const char *function, unsigned int usec);
+long ts_slow_hits(void);
+void ts_be_slow(bool on);
 double ts_now(void);
 long ts_floor_kb(void);
 bool ts_ballast_fill(struct ts_ballast *b, long leave);

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A large folio is mapped in one go, and only some of its pages have their tag
+ * storage: these are accessible at once, without a fault, the others wait for
+ * theirs. One that can never have it, as that is pinned, is moved and disturbs
+ * none of the others.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <unistd.h>
+#include <sys/uio.h>
+
+#include "ts_common.h"
+
+#define NEED	(TS_NEED_THP | TS_NEED_ROOT | TS_NEED_COUNTERS | \
+		 TS_NEED_REGIONS)
+#define TIMEOUT	120
+#define BLOCKS	8UL
+
+/* What TS_COVER pages have their tags in: one block, or less of a larger one. */
+static const size_t nr = BLOCKS * TS_COVER;
+static struct ts_ballast ballast;
+static char *mem;
+
+static long none_faults(void)
+{
+	return ts_vmstat("metadata_none_fault");
+}
+
+static bool storage_lent(size_t block)
+{
+	unsigned long pfn = ts_pfn(mem + block * TS_COVER * ts_psize);
+
+	return ts_ballast_storage(&ballast, pfn) >= 0;
+}
+
+/* One folio of all blocks. */
+static size_t get_folio(int prot)
+{
+	mem = ts_map_huge(nr * ts_psize);
+	ts_protect(mem, 0, nr, prot);
+	ts_store(mem, 0);
+	return ts_expect(ts_folio_pages(mem) == nr, "a folio of %zu pages", nr);
+}
+
+/* Read all pages of a block. Return: the faults that this took. */
+static long read_block(size_t block)
+{
+	long faults = none_faults();
+	size_t i;
+
+	ts_tco(true);
+	for (i = 0; i < TS_COVER; i++)
+		ts_load(mem + (block * TS_COVER + i) * ts_psize);
+	ts_tco(false);
+	return none_faults() - faults;
+}
+
+/* Faulted in, with the tag storage of every second pair of blocks in use. */
+static int faulted(void)
+{
+	size_t bad = 0, block, mixed = 0, round, ready;
+	char *held[16];
+
+	ts_lend(&ballast, 2);
+	for (round = 0; round < ARRAY_SIZE(held); round++) {
+		bad += get_folio(TS_RWT);
+		held[round] = mem;
+		/* What came before the first block in use was reserved. */
+		for (ready = 0; ready < BLOCKS && !storage_lent(ready); ready++)
+			;
+		mixed += ready > 0 && ready < BLOCKS;
+		for (block = 0; block < BLOCKS; block++) {
+			long faults = read_block(block);
+
+			bad += ts_expect(faults <= (block >= ready),
+					 "%d faults in block %zu of a folio, not %ld, the first %zu are reserved",
+					 block >= ready, block, faults, ready);
+		}
+		bad += ts_tags_zero(mem, 0, nr);
+		ts_write(mem, 0, nr, round);
+		bad += ts_expect(ts_folio_pages(mem) == nr,
+				 "a folio of %zu pages to stay", nr);
+	}
+	ksft_print_msg("%zu of %zu folios had some of their tag storage\n",
+		       mixed, round);
+	bad += ts_expect(mixed, "folios with some of their tag storage");
+	bad += ts_lent_check(&ballast);
+	while (round--) {
+		mem = held[round];
+		bad += ts_check(mem, 0, nr, round);
+		ts_unmap(mem, nr);
+	}
+	ts_ballast_free(&ballast);
+	return ts_result(bad);
+}
+
+static bool pin(size_t page, int fd[2])
+{
+	struct iovec iov = {
+		.iov_base = ballast.mem + page * ts_psize,
+		.iov_len = 1,
+	};
+
+	return !pipe(fd) && vmsplice(fd[1], &iov, 1, 0) == 1;
+}
+
+static int child(void *arg)
+{
+	size_t *pinned = arg, block, bad = 0;
+
+	/* Mapped in one go as well, by fork. */
+	for (block = 0; block < BLOCKS; block++) {
+		if (block != *pinned)
+			bad += ts_expect(!read_block(block),
+					 "no fault in block %zu", block);
+	}
+	bad += ts_check(mem, 0, nr, 1);
+	ts_write(mem, 0, nr, 2);
+	bad += ts_check(mem, 0, nr, 2);
+	return bad != 0;
+}
+
+/*
+ * All blocks but one are reserved. What maps the folio again leaves them
+ * accessible, while @pinned has a page in tag storage that cannot move.
+ */
+static size_t one_pinned(size_t pinned)
+{
+	size_t bad, block;
+	int fd[2], status;
+	ssize_t lent;
+
+	bad = get_folio(TS_RW);
+	ts_data_write(mem, 0, nr, 1);
+	lent = ts_ballast_storage(&ballast, ts_pfn(mem + pinned * TS_COVER *
+						   ts_psize));
+	if (lent < 0) {
+		ts_unmap(mem, nr);
+		return 0;
+	}
+	bad += ts_expect(pin(lent, fd), "vmsplice() to work");
+
+	/* One page of each block gets tag storage for all of them. */
+	ts_protect(mem, 0, nr, TS_RWT);
+	for (block = 0; block < BLOCKS; block++) {
+		if (block != pinned)
+			bad += ts_expect(read_block(block) == 1,
+					 "one fault in block %zu", block);
+	}
+	ts_protect(mem, 0, nr, PROT_READ | PROT_MTE);
+	ts_protect(mem, 0, nr, TS_RWT);
+	for (block = 0; block < BLOCKS; block++) {
+		if (block != pinned)
+			bad += ts_expect(!read_block(block),
+					 "no fault in block %zu", block);
+	}
+	bad += ts_expect(ts_folio_pages(mem) == nr, "the folio not to be split");
+
+	/* The rest is moved: first for the child, then for all. */
+	for (block = 0; block < BLOCKS; block++) {
+		if (block != pinned)
+			ts_tags_write(mem, block * TS_COVER, TS_COVER, 1);
+	}
+	bad += ts_tags_zero(mem, pinned * TS_COVER, TS_COVER);
+	ts_tags_write(mem, pinned * TS_COVER, TS_COVER, 1);
+	status = ts_child(child, &pinned, TIMEOUT);
+	bad += ts_expect(!status, "child to end with 0, not %d", status);
+	bad += ts_check(mem, 0, nr, 1);
+	bad += ts_expect(!storage_lent(pinned), "the pages to have moved");
+	close(fd[0]);
+	close(fd[1]);
+	bad += ts_data_check(mem, 0, nr, 1);
+	ts_unmap(mem, nr);
+	return bad;
+}
+
+static int pinned(void)
+{
+	size_t bad = 0, block;
+	long before;
+
+	ts_lend(&ballast, 4);
+	before = none_faults();
+	for (block = 0; block < BLOCKS; block++)
+		bad += one_pinned(block);
+	bad += ts_expect(none_faults() > before, "data in tag storage to pin");
+	bad += ts_lent_check(&ballast);
+	ts_ballast_free(&ballast);
+	return ts_result(bad);
+}
+
+static int large(int (*fn)(void))
+{
+	char name[64];
+	int ret;
+
+	snprintf(name, sizeof(name), "hugepages-%zukB/enabled",
+		 nr * ts_psize / 1024);
+	ts_thp_set("hugepages-2048kB/enabled", "never");
+	ts_thp_set(name, "madvise");
+	ret = fn();
+	ts_thp_set(name, "never");
+	ts_thp_set("hugepages-2048kB/enabled", "inherit");
+	return ret;
+}
+
+static int case_faulted(void)
+{
+	return large(faulted);
+}
+
+static int case_pinned(void)
+{
+	return large(pinned);
+}
+
+static const struct ts_case cases[] = {
+	{ "page fault", case_faulted, NEED },
+	{ "mprotect and fork, tag storage pinned", case_pinned, NEED },
+};
+
+int main(void)
+{
+	return ts_main(cases, ARRAY_SIZE(cases));
+}

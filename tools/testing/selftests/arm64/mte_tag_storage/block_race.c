@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Two threads come to one tag block at the worst of times: while the other one
+ * takes it, has taken it and not yet published that, or gives it back. Each
+ * sees zero tags and its data, keeps what it writes then, and the block is taken
+ * and given back once.
+ *
+ * Where the kernel can do that, each step takes so long that every round meets
+ * the race; by repetition otherwise.
+ */
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ts_common.h"
+
+#define ROUNDS	40
+#define SEED	1
+#define USEC	5000
+
+struct round {
+	char *mem;		/* two blocks in one huge page, mapped by PTEs */
+	size_t first, second;	/* the pages of the two threads */
+	size_t bad;
+};
+
+static pthread_barrier_t barrier;
+static bool slow;
+
+static size_t touch(char *mem, size_t page)
+{
+	size_t bad;
+
+	bad = ts_tags_zero(mem, page, 1);
+	bad += ts_data_check(mem, page, 1, SEED);
+	ts_tags_write(mem, page, 1, SEED);
+	return bad + ts_check(mem, page, 1, SEED);
+}
+
+/* What comes first is slow. */
+static void *first(void *arg)
+{
+	struct round *r = arg;
+
+	ts_run_on(1);
+	ts_be_slow(true);
+	pthread_barrier_wait(&barrier);
+	r->bad += touch(r->mem, r->first);
+	ts_be_slow(false);
+	return NULL;
+}
+
+/*
+ * Pages next to each other that wait for their storage, each with an entry of
+ * its own: a huge page of which the first base page is not to be tagged.
+ */
+static char *adjacent(void)
+{
+	size_t huge = ts_huge_size(), nr = huge / ts_psize;
+	char *mem = ts_map_huge(huge);
+
+	ts_data_write(mem, 0, nr, SEED);
+	if (!ts_is_huge(mem))
+		ksft_exit_fail_msg("got no huge page\n");
+	ts_protect(mem, TS_COVER, nr - TS_COVER, TS_RWT);
+	return mem;
+}
+
+static void come_between(void)
+{
+	usleep(slow ? USEC / 3 : rand() % 100);
+}
+
+static size_t rounds(const char *function, size_t one, size_t other)
+{
+	size_t nr = ts_huge_size() / ts_psize, bad = 0;
+	long start;
+	int i;
+
+	ts_fold();
+	start = ts_vmstat("nr_metadata_reserved");
+	pthread_barrier_init(&barrier, NULL, 2);
+	slow = ts_slow(function, USEC);
+	ts_run_on(0);
+	for (i = 0; i < ROUNDS && !bad; i++) {
+		/* A block of its own in each round, as a huge page has many. */
+		size_t block = TS_COVER * (1 + i % 8);
+		struct round r = { .mem = adjacent(), .first = block + one,
+				   .second = block + other };
+		pthread_t thread;
+
+		if (pthread_create(&thread, NULL, first, &r))
+			ksft_exit_fail_msg("no thread\n");
+		pthread_barrier_wait(&barrier);
+		come_between();
+		r.bad += touch(r.mem, r.second);
+		pthread_join(thread, NULL);
+		bad += r.bad;
+		bad += ts_check(r.mem, r.first, 1, SEED);
+		bad += ts_check(r.mem, r.second, 1, SEED);
+		ts_unmap(r.mem, nr);
+	}
+	bad += ts_expect(!slow || ts_slow_hits() > 0, "delays to take place");
+	ts_slow(NULL, 0);
+	pthread_barrier_destroy(&barrier);
+	bad += ts_expect(ts_wait_reserved(start, 30),
+			 "%ld pages reserved as at the start, %ld are", start,
+			 ts_vmstat("nr_metadata_reserved"));
+	ksft_print_msg("%s%s\n", function, slow ? "" : ": no delay to be had");
+	return bad;
+}
+
+/* The block is taken out of the allocator, and nobody else knows. */
+static int while_taken(void)
+{
+	return ts_result(rounds("metadata_take_free", 3, 20));
+}
+
+/* The first thread has its storage, and its entry is not accessible yet. */
+static int while_published(void)
+{
+	return ts_result(rounds("arch_metadata_reserve", 3, 20));
+}
+
+/* The same page for both: one gets the storage. The other changes nothing. */
+static void *reader(void *arg)
+{
+	struct round *r = arg;
+
+	ts_run_on(1);
+	ts_be_slow(true);
+	pthread_barrier_wait(&barrier);
+	r->bad += ts_data_check(r->mem, r->first, 1, SEED);
+	ts_be_slow(false);
+	return NULL;
+}
+
+static int one_page(void)
+{
+	size_t nr = ts_huge_size() / ts_psize, bad = 0;
+	int i;
+
+	pthread_barrier_init(&barrier, NULL, 2);
+	slow = ts_slow("arch_metadata_reserve", USEC);
+	ts_run_on(0);
+	for (i = 0; i < ROUNDS && !bad; i++) {
+		struct round r = { .mem = adjacent(), .first = TS_COVER + i };
+		pthread_t thread;
+
+		if (pthread_create(&thread, NULL, reader, &r))
+			ksft_exit_fail_msg("no thread\n");
+		pthread_barrier_wait(&barrier);
+		come_between();
+		/* Its tags are there to stay when the slow one comes back. */
+		r.bad += touch(r.mem, r.first);
+		pthread_join(thread, NULL);
+		bad += r.bad + ts_check(r.mem, r.first, 1, SEED);
+		ts_unmap(r.mem, nr);
+	}
+	bad += ts_expect(!slow || ts_slow_hits() > 0, "delays to take place");
+	ts_slow(NULL, 0);
+	pthread_barrier_destroy(&barrier);
+	return ts_result(bad);
+}
+
+/*
+ * The last holder of a block goes. A block lingers until the CPU has the next
+ * one of that kind, so there have to be two.
+ */
+static void *leave(void *arg)
+{
+	struct round *r = arg;
+
+	ts_run_on(1);
+	ts_be_slow(true);
+	pthread_barrier_wait(&barrier);
+	madvise(r->mem + r->first * ts_psize, ts_psize, MADV_DONTNEED);
+	madvise(r->mem + (r->first + TS_COVER) * ts_psize, ts_psize,
+		MADV_DONTNEED);
+	ts_be_slow(false);
+	return NULL;
+}
+
+static int while_given_back(void)
+{
+	size_t nr = 40 * TS_COVER, bad = 0, i;
+
+	pthread_barrier_init(&barrier, NULL, 2);
+	slow = ts_slow("metadata_give", USEC);
+	ts_run_on(0);
+	for (i = 0; i < ROUNDS && !bad; i++) {
+		/* Single pages wait, freed pages come back: base pages then. */
+		char *mem = ts_map_none(nr, SEED);
+		struct round r = { .mem = mem, .first = i % 8 * TS_COVER };
+		size_t near = r.first + 1;
+		pthread_t thread;
+
+		ts_tags_write(mem, r.first, 1, SEED);
+		ts_tags_write(mem, r.first + TS_COVER, 1, SEED);
+		if (pthread_create(&thread, NULL, leave, &r))
+			ksft_exit_fail_msg("no thread\n");
+		pthread_barrier_wait(&barrier);
+		come_between();
+		r.bad += ts_tags_zero(mem, near, 4);
+		r.bad += ts_data_check(mem, near, 4, SEED);
+		ts_tags_write(mem, near, 4, SEED);
+		pthread_join(thread, NULL);
+		bad += r.bad + ts_check(mem, near, 4, SEED);
+		bad += ts_tags_zero(mem, r.first, 1);
+		bad += ts_expect(!ts_load(mem + r.first * ts_psize),
+				 "an empty page");
+		ts_unmap(mem, nr);
+	}
+	bad += ts_expect(!slow || ts_slow_hits() > 0, "delays to take place");
+	ts_slow(NULL, 0);
+	pthread_barrier_destroy(&barrier);
+	return ts_result(bad);
+}
+
+#define NEED	(TS_NEED_ROOT | TS_NEED_CPUS | TS_NEED_COUNTERS)
+
+static const struct ts_case cases[] = {
+	{ "another page of a block that is being taken", while_taken,
+	  NEED | TS_NEED_THP },
+	{ "another page of a block just taken", while_published,
+	  NEED | TS_NEED_THP },
+	{ "the same page", one_page, NEED | TS_NEED_THP },
+	{ "a block that is being given back", while_given_back, NEED },
+};
+
+int main(void)
+{
+	return ts_main(cases, ARRAY_SIZE(cases));
+}

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Compaction, whoever starts it, moves tagged pages and pages that wait for
+ * their tag storage, and these keep data and tags while another thread writes
+ * to some of them: proactive compaction by kcompactd, and direct compaction by
+ * somebody who wants large pages in memory that is all in pieces. (migrate.c
+ * has the one that is asked for by sysctl.)
+ */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "ts_common.h"
+
+#define NR		1024
+#define SEED		1
+#define CHUNK		64UL	/* half of each is freed in the end */
+#define FREE_KB		(16 * 1024L)	/* in one piece */
+#define PIECES_KB	(48 * 1024L)
+#define PROACTIVENESS	"/proc/sys/vm/compaction_proactiveness"
+#define HUGEPAGES	"/proc/sys/vm/nr_hugepages"
+
+static char *mem, *pieces, *bulk;
+static size_t nr_pieces, bulk_size;
+static unsigned long pfns[NR];
+static bool stop;
+static size_t mutator_bad;
+
+/* The last eighth of the pages belongs to a thread that writes all the time. */
+static void *mutate(void *arg)
+{
+	unsigned long seed;
+
+	(void)arg;
+	for (seed = 10; !__atomic_load_n(&stop, __ATOMIC_RELAXED); seed++) {
+		ts_write(mem, NR * 7 / 8, NR / 8, seed);
+		mutator_bad += ts_check(mem, NR * 7 / 8, NR / 8, seed);
+	}
+	return NULL;
+}
+
+static long free_kb(void)
+{
+	return ts_meminfo("MemFree") - ts_meminfo("MetadataFree");
+}
+
+/*
+ * Take nearly all of memory, the last of it page by page, with pages of @mem in
+ * between, and let go every other half of a chunk of these: most of what is free
+ * then is in pieces.
+ */
+static void in_pieces(void)
+{
+	size_t huge = ts_huge_size(), i, page = 0;
+
+	bulk_size = free_kb() * 1024 & ~(huge - 1);
+	bulk = ts_map_huge(bulk_size);
+	for (i = 0; i < bulk_size && free_kb() > FREE_KB + PIECES_KB; i += huge)
+		madvise(bulk + i, huge, MADV_POPULATE_WRITE);
+
+	nr_pieces = (free_kb() - FREE_KB) * 1024 / ts_psize / CHUNK * CHUNK;
+	pieces = ts_map(nr_pieces, TS_RW, MAP_NORESERVE);
+	madvise(pieces, nr_pieces * ts_psize, MADV_NOHUGEPAGE);
+	for (i = 0; i < nr_pieces; i += CHUNK) {
+		size_t end = (i + CHUNK) * NR / nr_pieces;
+
+		madvise(pieces + i * ts_psize, CHUNK * ts_psize,
+			MADV_POPULATE_WRITE);
+		for (; page < end; page++)
+			ts_data_write(mem, page, 1, SEED);
+	}
+	for (i = 0; i < nr_pieces; i += CHUNK)
+		madvise(pieces + i * ts_psize, CHUNK / 2 * ts_psize,
+			MADV_DONTNEED);
+}
+
+static void note_pfns(void)
+{
+	size_t i;
+
+	for (i = 0; i < NR; i++)
+		pfns[i] = ts_pfn(mem + i * ts_psize);
+}
+
+static size_t moved(void)
+{
+	size_t i, nr = 0;
+
+	/* Swapped out is not moved. */
+	for (i = 0; i < NR; i++) {
+		unsigned long pfn = ts_pfn(mem + i * ts_psize);
+
+		nr += pfn && pfn != pfns[i];
+	}
+	return nr;
+}
+
+/* To ask again ends the sleep of kcompactd. */
+static size_t by_daemon(void)
+{
+	long scanned = ts_vmstat("compact_daemon_migrate_scanned"), now;
+	double end = ts_now() + 20;
+	char old[16] = "20";
+
+	ts_read_file(PROACTIVENESS, old, sizeof(old));
+	do {
+		ts_write_file(PROACTIVENESS, "100");
+		usleep(50 * 1000);
+		now = ts_vmstat("compact_daemon_migrate_scanned");
+	} while (ts_now() < end && (now == scanned || moved() < 16));
+	ts_write_file(PROACTIVENESS, old);
+	return ts_expect(now > scanned, "kcompactd to look for pages to move");
+}
+
+/*
+ * More huge pages than there are, again and again: after compaction has failed
+ * it is put off for some attempts.
+ */
+static size_t by_request(void)
+{
+	long stalls = ts_vmstat("compact_stall"), now;
+	double end = ts_now() + 20;
+	char nr[16];
+	int i = 8;
+
+	do {
+		snprintf(nr, sizeof(nr), "%d", i);
+		ts_write_file(HUGEPAGES, nr);
+		now = ts_vmstat("compact_stall");
+		i = i < 64 ? i + 8 : 8;
+	} while (ts_now() < end && (now == stalls || moved() < 16));
+	ts_write_file(HUGEPAGES, "0");
+	return ts_expect(now > stalls, "direct compaction");
+}
+
+static int move_tagged(size_t (*compact)(void))
+{
+	pthread_t thread;
+	size_t bad, nr;
+
+	mem = ts_map(NR, TS_RWT, 0);
+	madvise(mem, NR * ts_psize, MADV_NOHUGEPAGE);
+	in_pieces();
+	ts_tags_write(mem, 0, NR, SEED);
+	note_pfns();
+	stop = false;
+	mutator_bad = 0;
+	if (pthread_create(&thread, NULL, mutate, NULL))
+		ksft_exit_fail_msg("no thread\n");
+	bad = compact();
+	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+
+	nr = moved();
+	ksft_print_msg("%zu of %d tagged pages moved\n", nr, NR);
+	bad += mutator_bad;
+	bad += ts_expect(nr >= 16, "pages to be moved");
+	bad += ts_check(mem, 0, NR * 7 / 8, SEED);
+	ts_unmap(pieces, nr_pieces);
+	munmap(bulk, bulk_size);
+	bad += ts_check(mem, 0, NR * 7 / 8, SEED);
+	ts_unmap(mem, NR);
+	return ts_result(bad);
+}
+
+static int move_waiting(size_t (*compact)(void))
+{
+	size_t bad, nr;
+
+	mem = ts_map(NR, TS_RW, 0);
+	madvise(mem, NR * ts_psize, MADV_NOHUGEPAGE);
+	in_pieces();
+	ts_protect(mem, 0, NR, TS_RWT);
+	note_pfns();
+	bad = compact();
+	nr = moved();
+	ksft_print_msg("%zu of %d waiting pages moved\n", nr, NR);
+	bad += ts_expect(nr >= 16, "pages to be moved");
+	bad += ts_none_touch(mem, 0, NR, SEED);
+	ts_unmap(pieces, nr_pieces);
+	munmap(bulk, bulk_size);
+	ts_unmap(mem, NR);
+	return ts_result(bad);
+}
+
+static int tagged_proactive(void)
+{
+	return move_tagged(by_daemon);
+}
+
+static int waiting_proactive(void)
+{
+	return move_waiting(by_daemon);
+}
+
+static int tagged_direct(void)
+{
+	return move_tagged(by_request);
+}
+
+static int waiting_direct(void)
+{
+	return move_waiting(by_request);
+}
+
+#define NEED	(TS_NEED_ROOT | TS_NEED_REGIONS | TS_NEED_THP)
+
+static const struct ts_case cases[] = {
+	{ "proactive compaction", tagged_proactive, NEED },
+	{ "proactive compaction before the first access", waiting_proactive,
+	  NEED },
+	{ "direct compaction", tagged_direct, NEED },
+	{ "direct compaction before the first access", waiting_direct, NEED },
+};
+
+int main(void)
+{
+	return ts_main(cases, ARRAY_SIZE(cases));
+}

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * SIGKILL at any point of a fault that needs tag storage: the process is gone at
+ * once, nothing is said of being out of memory, and all tag storage that it held
+ * is given back, with the data that was in its way unharmed.
+ *
+ * A process with two threads makes memory tagged, while tag storage is in use as
+ * data. How long that takes is measured once; then it is started again and again,
+ * and killed a bit later each time.
+ */
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+#include <sys/wait.h>
+
+#include "ts_common.h"
+
+#define NR		512
+#define WAIT		30
+#define KILLS		32	/* for each kind of work */
+#define NEED		(TS_NEED_ROOT | TS_NEED_COUNTERS | TS_NEED_REGIONS)
+
+static char *mem;
+static struct ts_ballast ballast;
+static struct {
+	bool started, done;
+} *shared;
+
+/* The same pages by two threads, so that one waits for the other. */
+static void *work_touch(void *arg)
+{
+	size_t page;
+
+	for (page = 0; page < NR; page++)
+		ts_stg(mem + page * ts_psize, (unsigned long)arg);
+	return NULL;
+}
+
+/* Kill and death may come anywhere in here. */
+static void work_tagged(void)
+{
+	pthread_t thread;
+
+	mem = ts_map(NR, TS_RWT, 0);
+	madvise(mem, NR * ts_psize, MADV_NOHUGEPAGE);
+	pthread_create(&thread, NULL, work_touch, (void *)1);
+	work_touch((void *)2);
+}
+
+/* Pages that have data already, of which some lie in tag storage. */
+static void work_mprotect(void)
+{
+	pthread_t thread;
+
+	mem = ts_map(NR, TS_RW, 0);
+	madvise(mem, NR * ts_psize, MADV_NOHUGEPAGE);
+	ts_data_write(mem, 0, NR, 1);
+	ts_protect(mem, 0, NR, TS_RWT);
+	pthread_create(&thread, NULL, work_touch, (void *)1);
+	work_touch((void *)2);
+}
+
+/* The covered pages of the ballast: each moves what is in its storage. */
+static void work_covered(void)
+{
+	mem = ballast.mem;
+	ts_protect(mem, 0, NR, TS_RWT);
+	work_touch((void *)3);
+}
+
+static void work_swap(void)
+{
+	mem = ts_map(NR, TS_RWT, 0);
+	ts_write(mem, 0, NR, 1);
+	madvise(mem, NR * ts_psize, MADV_PAGEOUT);
+	work_touch((void *)4);
+}
+
+static void wait_for(const bool *flag)
+{
+	while (!__atomic_load_n(flag, __ATOMIC_ACQUIRE))
+		usleep(50);
+}
+
+/* A child that does the work, and then waits for its end. */
+static pid_t start(void (*work)(void))
+{
+	pid_t pid;
+
+	shared->started = false;
+	shared->done = false;
+	pid = fork();
+	if (!pid) {
+		__atomic_store_n(&shared->started, true, __ATOMIC_RELEASE);
+		work();
+		__atomic_store_n(&shared->done, true, __ATOMIC_RELEASE);
+		for (;;)
+			pause();
+	}
+	if (pid < 0)
+		ksft_exit_fail_msg("fork failed\n");
+	wait_for(&shared->started);
+	return pid;
+}
+
+/*
+ * Pages reserved when nothing of ours is tagged any more. Pages of a process that
+ * is gone may be on a list of some CPU until that is drained.
+ */
+static bool back_to(long reserved)
+{
+	ts_compact();
+	return ts_wait_reserved(reserved, WAIT);
+}
+
+static double time_of(void (*work)(void))
+{
+	double begin = ts_now();
+	pid_t pid = start(work);
+
+	wait_for(&shared->done);
+	begin = ts_now() - begin;
+	kill(pid, SIGKILL);
+	ts_wait(pid, WAIT);
+	return begin;
+}
+
+static size_t kill_all_along(void (*work)(void), const char *name)
+{
+	long reserved = ts_vmstat("nr_metadata_reserved");
+	long ooms = ts_vmstat("oom_kill");
+	double whole = time_of(work), slowest = 0;
+	struct ts_counters before, after;
+	size_t bad = 0;
+	int i, early = 0;
+
+	ts_counters(&before);
+	for (i = 0; i < KILLS && !bad; i++) {
+		pid_t pid = start(work);
+		double begin;
+		int status;
+
+		usleep(whole * i / KILLS * 1e6);
+		early += !__atomic_load_n(&shared->done, __ATOMIC_ACQUIRE);
+		begin = ts_now();
+		kill(pid, SIGKILL);
+		status = ts_wait(pid, WAIT);
+		bad += ts_expect(status == 128 + SIGKILL,
+				 "%s: an end by SIGKILL, not %d", name, status);
+		if (ts_now() - begin > slowest)
+			slowest = ts_now() - begin;
+	}
+	ts_counters(&after);
+	ksft_print_msg("%s: %.3f s of work, %d of %d kills before its end, slowest %.3f s\n",
+		       name, whole, early, KILLS, slowest);
+	ksft_print_msg("%s: %ld blocks free, %ld moved, %ld shared\n", name,
+		       after.buddy - before.buddy, after.moved - before.moved,
+		       after.shared - before.shared);
+	bad += ts_expect(early > KILLS / 4, "%s: kills amid the work", name);
+	bad += ts_expect(after.buddy + after.moved > before.buddy + before.moved,
+			 "%s: blocks to be taken", name);
+	bad += ts_expect(ts_vmstat("oom_kill") == ooms, "%s: no OOM kill", name);
+	bad += ts_expect(back_to(reserved),
+			 "%s: %ld pages reserved as before, not %ld", name,
+			 reserved, ts_vmstat("nr_metadata_reserved"));
+	return bad + ts_data_check(ballast.mem, 0, ballast.nr, 1);
+}
+
+static int killed(void)
+{
+	size_t bad = 0;
+
+	shared = (void *)ts_map(1, TS_RW, MAP_SHARED);
+	ts_ballast_fill(&ballast, ts_meminfo("MetadataTotal") * 1024 /
+				  (long)ts_psize / 8);
+	ts_data_write(ballast.mem, 0, ballast.nr, 1);
+	/* Room for the work, but not in tag storage. */
+	madvise(ballast.bulk, 16 << 20, MADV_DONTNEED);
+
+	bad += kill_all_along(work_tagged, "new");
+	bad += kill_all_along(work_mprotect, "mprotect");
+	bad += kill_all_along(work_covered, "covered");
+	if (!ts_missing(TS_NEED_SWAP))
+		bad += kill_all_along(work_swap, "swap");
+	ts_ballast_free(&ballast);
+	ts_unmap((char *)shared, 1);
+	return ts_result(bad);
+}
+
+/* An end of its own accord, with all that it has. */
+static int exit_child(void *arg)
+{
+	(void)arg;
+	mem = ts_map(4 * NR, TS_RWT, 0);
+	ts_write(mem, 0, 4 * NR, 1);
+	return ts_check(mem, 0, 4 * NR, 1) != 0;
+}
+
+static int exited(void)
+{
+	struct ts_counters before, after;
+	size_t bad;
+
+	ts_counters(&before);
+	bad = ts_expect(!ts_child(exit_child, NULL, WAIT), "child to end with 0");
+	bad += ts_expect(back_to(before.reserved), "%ld pages reserved as before",
+			 before.reserved);
+	ts_counters(&after);
+	bad += ts_expect(after.buddy + after.moved > before.buddy + before.moved &&
+			 after.release > before.release,
+			 "blocks to be taken and given back");
+	return ts_result(bad);
+}
+
+static const struct ts_case cases[] = {
+	{ "SIGKILL", killed, NEED },
+	{ "exit", exited, TS_NEED_COUNTERS },
+};
+
+int main(void)
+{
+	return ts_main(cases, ARRAY_SIZE(cases));
+}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Tag storage holds base pages that can be moved and nothing else: no part of a
+ * large folio and no page of the kernel itself, whatever asks for such memory
+ * while tag storage is free, is emptied by compaction or looks movable.
+ *
+ * /proc/kpageflags tells what each page of tag storage is.
+ */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "ts_common.h"
+
+/* Bits as in include/uapi/linux/kernel-page-flags.h. */
+enum { LRU = 5, SLAB = 7, HEAD = 15, TAIL = 16, HUGE = 17, PGTABLE = 26 };
+
+static const unsigned long foreign = 1UL << SLAB | 1UL << HEAD | 1UL << TAIL |
+				     1UL << HUGE | 1UL << PGTABLE;
+
+#define HUGETLB			"/sys/kernel/mm/hugepages/hugepages-%zukB/nr_hugepages"
+#define NEED			(TS_NEED_ROOT | TS_NEED_COUNTERS | TS_NEED_REGIONS)
+
+/* No page of tag storage is what it must not be. */
+static size_t look(const char *when)
+{
+	struct ts_region r[32];
+	int i, fd, nr = ts_regions(r, ARRAY_SIZE(r));
+	size_t found = 0, used = 0;
+	unsigned long flags[512];
+
+	fd = open("/proc/kpageflags", O_RDONLY);
+	if (fd < 0)
+		return ts_expect(false, "/proc/kpageflags");
+	for (i = 0; i < nr; i++) {
+		unsigned long pfn = r[i].tag_pfn, end = pfn + r[i].tag_pages;
+		ssize_t j, got;
+
+		for (; pfn < end; pfn += got) {
+			got = end - pfn < 512 ? end - pfn : 512;
+			got = pread(fd, flags, got * 8, pfn * 8) / 8;
+			if (got <= 0)
+				break;
+			for (j = 0; j < got; j++) {
+				found += !!(flags[j] & foreign);
+				used += !!(flags[j] & 1UL << LRU);
+			}
+		}
+	}
+	close(fd);
+	ksft_print_msg("%s: %zu pages of data in tag storage\n", when, used);
+	return ts_expect(!found, "no foreign pages in tag storage, not %zu, %s",
+			 found, when);
+}
+
+/*
+ * Data in small folios with holes between them, in tag storage too: compaction
+ * has work to do there.
+ */
+static void scatter(struct ts_ballast *ballast)
+{
+	size_t i;
+
+	ts_ballast_fill(ballast, 64);
+	for (i = 0; i + 4 <= ballast->nr; i += 4)
+		madvise(ballast->mem + i * ts_psize, 2 * ts_psize,
+			MADV_DONTNEED);
+}
+
+static long hugetlb(size_t kb, long want)
+{
+	char path[128], buf[32];
+
+	snprintf(path, sizeof(path), HUGETLB, kb);
+	snprintf(buf, sizeof(buf), "%ld", want);
+	ts_write_file(path, buf);
+	return ts_read_file(path, buf, sizeof(buf)) > 0 ? atol(buf) : -1;
+}
+
+/* Direct compaction captures what it frees for the request at hand. */
+static int direct_compaction(void)
+{
+	size_t kb = ts_huge_size() / 1024, bad;
+	struct ts_ballast ballast = { };
+	long before, got;
+
+	scatter(&ballast);
+	bad = look("with scattered data");
+	before = ts_vmstat("compact_success");
+	got = hugetlb(kb, 4096);
+	ksft_print_msg("%ld huge pages, compaction succeeded %ld times\n", got,
+		       ts_vmstat("compact_success") - before);
+	bad += ts_expect(ts_vmstat("compact_success") > before,
+			 "compaction to succeed");
+	bad += look("with huge pages");
+	hugetlb(kb, 0);
+	ts_ballast_free(&ballast);
+	return ts_result(bad);
+}
+
+/* Compaction moves neither tagged pages nor large folios into tag storage. */
+static int target_of_compaction(void)
+{
+	size_t nr = 4096, i, bad;
+	long kb = 4 * ts_psize / 1024;
+	char name[64];
+	char *mem;
+
+	/* Every second one goes, so that the others are worth moving. */
+	snprintf(name, sizeof(name), "hugepages-%ldkB/enabled", kb);
+	ts_thp_set("hugepages-2048kB/enabled", "never");
+	ts_thp_set(name, "madvise");
+	mem = ts_map_huge(nr * ts_psize);
+	ts_data_write(mem, 0, nr, 1);
+	for (i = 0; i < nr; i += 8)
+		madvise(mem + i * ts_psize, 4 * ts_psize, MADV_DONTNEED);
+	ts_thp_set(name, "never");
+	ts_thp_set("hugepages-2048kB/enabled", "inherit");
+
+	bad = ts_expect(ts_folio_pages(mem + 4 * ts_psize) == 4,
+			"folios of %ld kB", kb);
+	ts_compact();
+	for (i = 4; i < nr; i += 8)
+		bad += ts_data_check(mem, i, 4, 1);
+	bad += look("after compaction");
+	ts_unmap(mem, nr);
+	return ts_result(bad);
+}
+
+/*
+ * A gigantic page is taken by alloc_contig_range(), which could do that with
+ * any range that looks movable.
+ */
+static int gigantic_pages(void)
+{
+	size_t kb = 16 * ts_huge_size() / 1024, bad;
+	long got, total = ts_meminfo("MetadataTotal");
+	char path[128], buf[8];
+	char *mem;
+
+	snprintf(path, sizeof(path), HUGETLB, kb);
+	if (ts_read_file(path, buf, sizeof(buf)) <= 0)
+		return ts_skip("no huge pages of %zu kB", kb);
+	got = hugetlb(kb, 1024);
+	ksft_print_msg("%ld huge pages of %zu kB\n", got, kb);
+	bad = ts_expect(got > 0, "huge pages of %zu kB", kb);
+	bad += look("with gigantic pages");
+	hugetlb(kb, 0);
+
+	/* Tag storage is still what it was. */
+	bad += ts_expect(ts_meminfo("MetadataTotal") == total,
+			 "MetadataTotal as before");
+	mem = ts_map(2048, TS_RWT, 0);
+	ts_write(mem, 0, 2048, 1);
+	bad += ts_check(mem, 0, 2048, 1);
+	ts_unmap(mem, 2048);
+	bad += look("after gigantic pages");
+	return ts_result(bad);
+}
+
+static const struct ts_case cases[] = {
+	{ "direct compaction", direct_compaction, NEED },
+	{ "target of compaction", target_of_compaction, NEED | TS_NEED_THP },
+	{ "gigantic pages", gigantic_pages, NEED },
+};
+
+int main(void)
+{
+	return ts_main(cases, ARRAY_SIZE(cases));
+}

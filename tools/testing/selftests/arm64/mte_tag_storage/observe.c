@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What the kernel says of tag storage is what happens: the histogram of
+ * occupancy counts the pages that hold blocks, kpageflags tells reserved, free
+ * and lent pages of tag storage apart, and the trace events name the page, its
+ * storage and the fault by which it got it.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/mount.h>
+
+#include "ts_common.h"
+
+#define NR		256
+#define SEED		1
+
+#define OCCUPANCY	"/sys/kernel/debug/mte_tag_storage/occupancy"
+#define TRACING		"/sys/kernel/tracing/"
+#define EVENTS		TRACING "events/memory_metadata/enable"
+
+/* Bits of /proc/kpageflags. */
+#define KPF_BUDDY	0x400UL
+#define KPF_MMAP	0x800UL
+#define KPF_ANON	0x1000UL
+#define KPF_METADATA	0x8000000UL
+
+static struct ts_region regions[32];
+static int nr_regions;
+
+/* The first page of the tag block of @pfn, or 0 if it has none. */
+static unsigned long storage_of(unsigned long pfn)
+{
+	int i;
+
+	for (i = 0; i < nr_regions; i++) {
+		const struct ts_region *r = &regions[i];
+		unsigned long block = (pfn - r->data_pfn) /
+				      (TS_COVER * r->block_pages);
+
+		if (pfn >= r->data_pfn && pfn < r->data_pfn + r->data_pages &&
+		    block < r->blocks)
+			return r->tag_pfn + block * r->block_pages;
+	}
+	return 0;
+}
+
+/* A tagged page whose tags are in a region, or -1. */
+static ssize_t find_covered(const char *mem, size_t nr)
+{
+	size_t i;
+
+	nr_regions = ts_regions(regions, ARRAY_SIZE(regions));
+	for (i = 0; i < nr; i++) {
+		if (storage_of(ts_pfn(mem + i * ts_psize)))
+			return i;
+	}
+	return -1;
+}
+
+/*
+ * Occupancy
+ */
+
+struct occupancy {
+	long lines, blocks, holders;
+};
+
+static bool read_occupancy(struct occupancy *o)
+{
+	char line[128];
+	FILE *f = fopen(OCCUPANCY, "r");
+
+	memset(o, 0, sizeof(*o));
+	if (!f)
+		return false;
+	while (fgets(line, sizeof(line), f)) {
+		long holders, blocks;
+		int region;
+
+		if (sscanf(line, "region=%d holders=%ld blocks=%ld", &region,
+			   &holders, &blocks) != 3)
+			break;
+		o->lines++;
+		o->blocks += blocks;
+		o->holders += holders * blocks;
+	}
+	fclose(f);
+	return true;
+}
+
+/* The file agrees with "regions" at a moment at which nothing changes. */
+static size_t occupancy_agrees(struct occupancy *o)
+{
+	long reserved, pinned, tagged;
+	double end = ts_now() + 3;
+	size_t bad = 0;
+	int i;
+
+	do {
+		usleep(100 * 1000);
+		reserved = 0;
+		pinned = 0;
+		tagged = 0;
+		nr_regions = ts_regions(regions, ARRAY_SIZE(regions));
+		for (i = 0; i < nr_regions; i++) {
+			reserved += regions[i].reserved;
+			pinned += regions[i].pinned;
+			tagged += regions[i].tagged_pages;
+		}
+		if (!read_occupancy(o))
+			return ts_expect(false, "a file " OCCUPANCY);
+	} while (o->blocks != reserved + pinned && ts_now() < end);
+
+	bad += ts_expect(o->lines == nr_regions * (long)(TS_COVER + 1),
+			 "%lu lines per region, not %ld for %d", TS_COVER + 1,
+			 o->lines, nr_regions);
+	bad += ts_expect(o->blocks == reserved + pinned,
+			 "%ld reserved and %ld pinned blocks, not %ld",
+			 reserved, pinned, o->blocks);
+	/* Of several pages per block the part of each is rounded up. */
+	if (regions[0].block_pages == 1)
+		bad += ts_expect(o->holders >= tagged &&
+				 o->holders <= tagged + pinned,
+				 "%ld pages hold a block, not %ld", tagged,
+				 o->holders);
+	return bad;
+}
+
+static int occupancy(void)
+{
+	struct occupancy before, during, after;
+	size_t bad;
+	char *mem;
+
+	bad = occupancy_agrees(&before);
+	mem = ts_map(NR, TS_RWT, 0);
+	ts_write(mem, 0, NR, SEED);
+	bad += occupancy_agrees(&during);
+	if (regions[0].block_pages == 1)
+		bad += ts_expect(during.holders - before.holders >= NR,
+				 "%d holders more, not %ld", NR,
+				 during.holders - before.holders);
+	bad += ts_check(mem, 0, NR, SEED);
+	ts_unmap(mem, NR);
+	bad += occupancy_agrees(&after);
+	bad += ts_expect(after.holders < during.holders,
+			 "fewer than %ld holders at the end", during.holders);
+	return ts_result(bad);
+}
+
+/*
+ * Page flags
+ */
+
+static unsigned long page_flags(unsigned long pfn)
+{
+	unsigned long flags = 0;
+	int fd = open("/proc/kpageflags", O_RDONLY);
+
+	if (fd < 0 || pread(fd, &flags, 8, pfn * 8) != 8)
+		ksft_print_msg("kpageflags of pfn %#lx cannot be read\n", pfn);
+	if (fd >= 0)
+		close(fd);
+	return flags;
+}
+
+/* Pages of tag storage that have the flag, and those of them that are free. */
+static void count_flags(long *all, long *free)
+{
+	int fd = open("/proc/kpageflags", O_RDONLY);
+	unsigned long flags[512], pfn, n, k, j;
+	int i;
+
+	*all = 0;
+	*free = 0;
+	for (i = 0; i < nr_regions; i++) {
+		pfn = regions[i].tag_pfn;
+		for (n = regions[i].tag_pages; n; n -= k, pfn += k) {
+			k = n < ARRAY_SIZE(flags) ? n : ARRAY_SIZE(flags);
+			if (pread(fd, flags, k * 8, pfn * 8) != (ssize_t)k * 8)
+				break;
+			for (j = 0; j < k; j++) {
+				*all += !!(flags[j] & KPF_METADATA);
+				*free += (flags[j] & KPF_METADATA) &&
+					 (flags[j] & KPF_BUDDY);
+			}
+		}
+	}
+	close(fd);
+}
+
+static int flags_reserved(void)
+{
+	long all, free, total = ts_meminfo("MetadataTotal") * 1024 / ts_psize;
+	char *mem = ts_map(NR, TS_RWT, 0);
+	unsigned long flags;
+	struct ts_counters c;
+	size_t bad = 0;
+	ssize_t page;
+
+	ts_write(mem, 0, NR, SEED);
+	page = find_covered(mem, NR);
+	if (page < 0)
+		return ts_skip("no page whose tags are in a region");
+
+	flags = page_flags(storage_of(ts_pfn(mem + page * ts_psize)));
+	bad += ts_expect(flags == KPF_METADATA,
+			 "no flag of reserved storage but METADATA, is %#lx",
+			 flags);
+	flags = page_flags(ts_pfn(mem + page * ts_psize));
+	bad += ts_expect(!(flags & KPF_METADATA) && (flags & KPF_ANON),
+			 "tagged memory without METADATA, is %#lx", flags);
+
+	count_flags(&all, &free);
+	ts_counters(&c);
+	bad += ts_expect(all >= total, "%ld pages with METADATA, not %ld",
+			 total, all);
+	/* Others allocate and free meanwhile. */
+	bad += ts_expect(labs(free - c.free) <= 256,
+			 "about %ld pages with METADATA and BUDDY, not %ld",
+			 c.free, free);
+	bad += ts_check(mem, 0, NR, SEED);
+	ts_unmap(mem, NR);
+	return ts_result(bad);
+}
+
+static int flags_lent(void)
+{
+	const unsigned long want = KPF_METADATA | KPF_ANON | KPF_MMAP;
+	struct ts_ballast b = {};
+	unsigned long flags = 0;
+	size_t i, bad = 0;
+
+	nr_regions = ts_regions(regions, ARRAY_SIZE(regions));
+	ts_lend(&b, 1);
+	for (i = 0; i < b.nr && !flags; i++) {
+		unsigned long pfn = ts_pfn(b.mem + i * ts_psize);
+
+		if (ts_storage_of(regions, nr_regions, pfn))
+			flags = page_flags(pfn);
+	}
+	bad += ts_expect((flags & want) == want,
+			 "METADATA, ANON and MMAP of a lent page, is %#lx",
+			 flags);
+	bad += ts_lent_check(&b);
+	ts_ballast_free(&b);
+	return ts_result(bad);
+}
+
+/*
+ * Trace events
+ */
+
+/* Is there an event with all of these words? */
+static bool traced(const char *name, const char *first, const char *second)
+{
+	FILE *f = fopen(TRACING "trace", "r");
+	bool found = false;
+	char line[512];
+
+	if (!f)
+		return false;
+	while (!found && fgets(line, sizeof(line), f))
+		found = strstr(line, name) && strstr(line, first) &&
+			strstr(line, second);
+	fclose(f);
+	return found;
+}
+
+static bool trace_on(void)
+{
+	if (access(EVENTS, W_OK))
+		mount("tracefs", TRACING, "tracefs", 0, NULL);
+	ts_write_file(TRACING "trace", "\n");
+	return !ts_write_file(EVENTS, "1");
+}
+
+static size_t expect_fault(const char *at, unsigned long pfn, size_t nr)
+{
+	char first[64], second[64];
+
+	snprintf(first, sizeof(first), "address=%#lx ",
+		 (unsigned long)at & ~(ts_psize - 1));
+	snprintf(second, sizeof(second), "pfn=%#lx nr=%zu ret=\n", pfn, nr);
+	return ts_expect(traced("metadata_none_fault:", first, second),
+			 "the event of a fault with %s%s", first, second);
+}
+
+static size_t expect_reserve(unsigned long pfn)
+{
+	char first[80];
+
+	snprintf(first, sizeof(first), " pfn=%#lx storage_pfn=%#lx ", pfn,
+		 storage_of(pfn));
+	return ts_expect(traced("metadata_reserve:", first, "ret=0\n"),
+			 "the event of reserving%s", first);
+}
+
+static int trace_fault(void)
+{
+	unsigned long storage, pfn;
+	double end = ts_now() + 3;
+	char first[64];
+	size_t bad = 0;
+	ssize_t page;
+	char *mem;
+
+	if (!trace_on())
+		return ts_skip("no trace events");
+
+	mem = ts_map_none(NR, SEED);
+	page = find_covered(mem, NR);
+	if (page < 0)
+		return ts_skip("no page whose tags are in a region");
+	pfn = ts_pfn(mem + page * ts_psize);
+	storage = storage_of(pfn);
+	ts_tags_write(mem, page, 1, SEED);
+	bad += ts_check(mem, page, 1, SEED);
+	bad += expect_fault(mem + page * ts_psize, pfn, 1);
+	bad += expect_reserve(pfn);
+	ts_unmap(mem, NR);
+
+	/* The block is released a moment after its last page is free. */
+	snprintf(first, sizeof(first), " storage_pfn=%#lx nr=%lu\n", storage,
+		 regions[0].block_pages);
+	while (!traced("metadata_release:", first, "") && ts_now() < end)
+		usleep(100 * 1000);
+	bad += ts_expect(traced("metadata_release:", first, ""),
+			 "the event of releasing%s", first);
+	ts_write_file(EVENTS, "0");
+	return ts_result(bad);
+}
+
+static int trace_fault_huge(void)
+{
+	size_t nr = ts_huge_size() / ts_psize, bad = 0;
+	unsigned long pfn;
+	char *mem;
+
+	if (!trace_on())
+		return ts_skip("no trace events");
+
+	mem = ts_map_none_huge(SEED);
+	if (!mem)
+		return ts_skip("no huge page");
+	find_covered(mem, 1);
+	pfn = ts_pfn(mem);
+	bad += ts_none_touch(mem, 0, nr, SEED);
+	bad += expect_fault(mem, pfn, nr);
+	bad += expect_reserve(pfn);
+	bad += expect_reserve(pfn + nr - 1);
+	ts_unmap(mem, nr);
+	ts_write_file(EVENTS, "0");
+	return ts_result(bad);
+}
+
+static const struct ts_case cases[] = {
+	{ "occupancy counts the pages that hold blocks", occupancy,
+	  TS_NEED_ROOT | TS_NEED_REGIONS },
+	{ "flags of reserved and free tag storage", flags_reserved,
+	  TS_NEED_ROOT | TS_NEED_REGIONS | TS_NEED_COUNTERS },
+	{ "flags of lent tag storage", flags_lent,
+	  TS_NEED_ROOT | TS_NEED_REGIONS },
+	{ "events of a fault, of reserving and of releasing", trace_fault,
+	  TS_NEED_ROOT | TS_NEED_REGIONS },
+	{ "events of the fault on a huge page", trace_fault_huge,
+	  TS_NEED_ROOT | TS_NEED_REGIONS | TS_NEED_THP },
+};
+
+int main(void)
+{
+	return ts_main(cases, ARRAY_SIZE(cases));
+}

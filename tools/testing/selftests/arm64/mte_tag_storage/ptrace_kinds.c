@@ -1,0 +1,385 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * PTRACE_PEEKMTETAGS and PTRACE_POKEMTETAGS on each kind of page that waits for
+ * its tag storage: with the storage in use as data, in tag storage itself, in a
+ * huge page, shared, read-only, swapped out; and across pages. The traced process
+ * finds the tags that were written, beside its data, and whoever had data in the
+ * storage finds it unchanged.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/ptrace.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+
+#include "ts_common.h"
+
+#ifndef PTRACE_PEEKMTETAGS
+#define PTRACE_PEEKMTETAGS	33
+#endif
+#ifndef PTRACE_POKEMTETAGS
+#define PTRACE_POKEMTETAGS	34
+#endif
+
+#define NR		64
+#define PAIRS		16
+#define GRANULES	(ts_psize / TS_GRANULE)
+#define SEED		1
+#define SKIP		77
+#define NEED		(TS_NEED_ROOT | TS_NEED_COUNTERS | TS_NEED_REGIONS)
+
+static char *mem;
+
+/* What a child tells of its memory, in shared memory. */
+static struct pairs {
+	char *mem;
+	struct ts_ballast ballast;
+	size_t nr, storage[PAIRS], covered[PAIRS];
+} *pairs;
+
+/* Tags of @nr granules from granule @first of @addr on. */
+static size_t access_tags(pid_t pid, int request, char *addr, size_t first,
+			  unsigned char *tags, size_t nr)
+{
+	struct iovec iov = { .iov_base = tags, .iov_len = nr };
+	long ret;
+
+	errno = 0;
+	ret = ptrace(request, pid, addr + first * TS_GRANULE, &iov);
+	return ts_expect(!ret && iov.iov_len == nr, "%zu tags, is %zu, %s", nr,
+			 ret ? 0 : iov.iov_len, strerror(errno));
+}
+
+static size_t peek(pid_t pid, char *base, size_t page, unsigned long seed)
+{
+	unsigned char tags[GRANULES];
+	size_t bad, i;
+
+	memset(tags, 0xff, sizeof(tags));
+	bad = access_tags(pid, PTRACE_PEEKMTETAGS, base + page * ts_psize, 0,
+			  tags, GRANULES);
+	for (i = 0; i < GRANULES && !bad; i++)
+		bad += ts_expect(tags[i] == (seed ? ts_tag(seed, page, i) : 0),
+				 "tag %zu of page %zu not to be %x", i, page,
+				 tags[i]);
+	return bad;
+}
+
+static size_t poke(pid_t pid, char *base, size_t page, unsigned long seed)
+{
+	unsigned char tags[GRANULES];
+	size_t i;
+
+	for (i = 0; i < GRANULES; i++)
+		tags[i] = ts_tag(seed, page, i);
+	return access_tags(pid, PTRACE_POKEMTETAGS, base + page * ts_psize, 0,
+			   tags, GRANULES);
+}
+
+/* A child that stops when it has prepared; 0 if it could not. */
+static pid_t traced(int (*prepare)(void), int (*check)(void))
+{
+	pid_t pid = fork();
+	int status;
+
+	if (!pid) {
+		int ret = prepare ? prepare() : 0;
+
+		if (ret)
+			_exit(ret);
+		ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+		raise(SIGSTOP);
+		_exit(check());
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		ksft_exit_fail_msg("no child\n");
+	return WIFSTOPPED(status) ? pid : 0;
+}
+
+static size_t let_go(pid_t pid)
+{
+	int ret;
+
+	ptrace(PTRACE_DETACH, pid, NULL, NULL);
+	ret = ts_wait(pid, 60);
+	return ts_expect(!ret, "child to end with 0, not %d", ret);
+}
+
+static int fill(void)
+{
+	struct ts_ballast *b = &pairs->ballast;
+	size_t i, storage, covered;
+
+	ts_ballast_fill(b, ts_meminfo("MetadataTotal") * 1024 /
+			   (long)ts_psize / 8);
+	for (i = 0, storage = 0; i < PAIRS; i++, storage++) {
+		if (!ts_ballast_pair(b, &storage, &covered))
+			break;
+		pairs->storage[i] = storage;
+		pairs->covered[i] = covered;
+		ts_data_write(b->mem, storage, 1, SEED);
+		ts_data_write(b->mem, covered, 1, SEED);
+	}
+	pairs->nr = i;
+	return i ? 0 : SKIP;
+}
+
+static int fill_covered(void)
+{
+	size_t i;
+
+	if (fill())
+		return SKIP;
+	for (i = 0; i < pairs->nr; i++)
+		ts_protect(pairs->ballast.mem, pairs->covered[i], 1, TS_RWT);
+	return 0;
+}
+
+static int fill_storage(void)
+{
+	size_t i;
+
+	if (fill())
+		return SKIP;
+	for (i = 0; i < pairs->nr; i++)
+		ts_protect(pairs->ballast.mem, pairs->storage[i], 1, TS_RWT);
+	return 0;
+}
+
+static int check_covered(void)
+{
+	size_t i, bad = 0;
+
+	for (i = 0; i < pairs->nr; i++) {
+		bad += ts_check(pairs->ballast.mem, pairs->covered[i], 1, SEED);
+		bad += ts_data_check(pairs->ballast.mem, pairs->storage[i], 1,
+				     SEED);
+	}
+	return bad != 0;
+}
+
+static int check_storage(void)
+{
+	struct ts_region regions[32];
+	int nr = ts_regions(regions, ARRAY_SIZE(regions));
+	size_t i, bad = 0;
+
+	for (i = 0; i < pairs->nr; i++) {
+		char *page = pairs->ballast.mem + pairs->storage[i] * ts_psize;
+
+		bad += ts_expect(!ts_storage_of(regions, nr, ts_pfn(page)),
+				 "no tagged page in tag storage");
+		bad += ts_check(pairs->ballast.mem, pairs->storage[i], 1, SEED);
+		bad += ts_data_check(pairs->ballast.mem, pairs->covered[i], 1,
+				     SEED);
+	}
+	return bad != 0;
+}
+
+/* Peek and poke the pages @page[] of a child that has filled memory. */
+static int under_pressure(int (*prepare)(void), int (*check)(void),
+			  const size_t *page)
+{
+	struct ts_counters before, after;
+	size_t bad = 0, i;
+	double start;
+	pid_t pid;
+
+	pid = traced(prepare, check);
+	if (!pid)
+		return ts_skip("no page in tag storage could be used");
+	ts_counters(&before);
+	start = ts_now();
+	for (i = 0; i < pairs->nr && !bad; i++) {
+		/* With and without a first look. */
+		if (i % 2)
+			bad += peek(pid, pairs->ballast.mem, page[i], 0);
+		bad += poke(pid, pairs->ballast.mem, page[i], SEED);
+		bad += peek(pid, pairs->ballast.mem, page[i], SEED);
+	}
+	ts_counters(&after);
+	ksft_print_msg("%zu pages in %.3f s, %ld blocks moved, %ld faults\n",
+		       pairs->nr, ts_now() - start, after.moved - before.moved,
+		       after.none_fault - before.none_fault);
+	if (check == check_covered)
+		bad += ts_expect(after.moved > before.moved,
+				 "metadata_reserve_moved to grow");
+	bad += ts_expect(after.none_fault > before.none_fault,
+			 "metadata_none_fault to grow");
+	return ts_result(bad + let_go(pid));
+}
+
+static int storage_in_use(void)
+{
+	pairs = (struct pairs *)ts_map(4, TS_RW, MAP_SHARED);
+	return under_pressure(fill_covered, check_covered, pairs->covered);
+}
+
+static int in_storage(void)
+{
+	pairs = (struct pairs *)ts_map(4, TS_RW, MAP_SHARED);
+	return under_pressure(fill_storage, check_storage, pairs->storage);
+}
+
+static int check_first_half(void)
+{
+	size_t bad, nr = ts_huge_size() / ts_psize;
+
+	bad = ts_check(mem, 0, nr / 2, SEED);
+	bad += ts_tags_zero(mem, nr / 2, nr / 2);
+	return bad + ts_data_check(mem, 0, nr, SEED) != 0;
+}
+
+static int huge_prepare(void)
+{
+	size_t nr = ts_huge_size() / ts_psize;
+
+	mem = ts_map_huge(nr * ts_psize);
+	pairs->mem = mem;
+	ts_data_write(mem, 0, nr, SEED);
+	ts_protect(mem, 0, nr, TS_RWT);
+	return ts_is_huge(mem) ? 0 : SKIP;
+}
+
+static int in_huge_page(void)
+{
+	size_t page, bad = 0, nr = ts_huge_size() / ts_psize;
+	pid_t pid;
+
+	pairs = (struct pairs *)ts_map(4, TS_RW, MAP_SHARED);
+	pid = traced(huge_prepare, check_first_half);
+	if (!pid)
+		return ts_skip("no huge page");
+	mem = pairs->mem;
+	bad += peek(pid, mem, nr / 3, 0);
+	for (page = 0; page < nr / 2 && !bad; page++)
+		bad += poke(pid, mem, page, SEED);
+	bad += peek(pid, mem, nr / 2 - 1, SEED);
+	bad += peek(pid, mem, nr / 2, 0);
+	return ts_result(bad + let_go(pid));
+}
+
+static int check_mem(void)
+{
+	return ts_check(mem, 0, NR, SEED) != 0;
+}
+
+/* The tracer maps the same pages, without tags at first. */
+static int shared(void)
+{
+	size_t page, bad = 0;
+	pid_t pid;
+
+	mem = ts_map(NR, TS_RW, MAP_SHARED);
+	ts_data_write(mem, 0, NR, SEED);
+	ts_protect(mem, 0, NR, TS_RWT);
+	pid = traced(NULL, check_mem);
+	ts_protect(mem, 0, NR, TS_RW);
+	for (page = 0; page < NR && !bad; page++) {
+		bad += peek(pid, mem, page, 0);
+		bad += poke(pid, mem, page, SEED);
+	}
+	bad += ts_data_check(mem, 0, NR, SEED);
+	ts_protect(mem, 0, NR, TS_RWT);
+	bad += ts_check(mem, 0, NR, SEED);
+	bad += let_go(pid);
+	bad += ts_check(mem, 0, NR, SEED);
+	ts_unmap(mem, NR);
+	return ts_result(bad);
+}
+
+/* The tracer may write where the process may not, and does that to a copy. */
+static int read_only(void)
+{
+	size_t page, bad = 0;
+	pid_t pid;
+
+	mem = ts_map(NR, TS_RW, 0);
+	ts_data_write(mem, 0, NR, SEED);
+	ts_protect(mem, 0, NR, PROT_READ | PROT_MTE);
+	pid = traced(NULL, check_mem);
+	for (page = 0; page < NR && !bad; page++) {
+		bad += peek(pid, mem, page, 0);
+		bad += poke(pid, mem, page, SEED);
+		bad += peek(pid, mem, page, SEED);
+	}
+	bad += let_go(pid);
+	bad += ts_tags_zero(mem, 0, NR) + ts_data_check(mem, 0, NR, SEED);
+	ts_unmap(mem, NR);
+	return ts_result(bad);
+}
+
+/* First half tagged, second half not yet accessed, all swapped out. */
+static int swap_prepare(void)
+{
+	return ts_pageout(mem, 0, NR) == NR ? 0 : SKIP;
+}
+
+static int in_swap(void)
+{
+	size_t page, bad = 0;
+	pid_t pid;
+
+	mem = ts_map(NR, TS_RW, 0);
+	ts_data_write(mem, 0, NR, SEED);
+	ts_protect(mem, 0, NR, TS_RWT);
+	ts_tags_write(mem, 0, NR / 2, SEED);
+	/* A child could not swap out what it shares. */
+	if (swap_prepare())
+		return ts_skip("the pages cannot be swapped out");
+	pid = traced(NULL, check_mem);
+	for (page = 0; page < NR / 2 && !bad; page++)
+		bad += peek(pid, mem, page, SEED);
+	for (; page < NR && !bad; page++) {
+		bad += peek(pid, mem, page, 0);
+		bad += poke(pid, mem, page, SEED);
+	}
+	bad += let_go(pid);
+	bad += ts_check(mem, 0, NR / 2, SEED);
+	bad += ts_tags_zero(mem, NR / 2, NR / 2);
+	bad += ts_data_check(mem, 0, NR, SEED);
+	ts_unmap(mem, NR);
+	return ts_result(bad);
+}
+
+/* Each request has one page and a half. */
+static int across(void)
+{
+	size_t nr = GRANULES * 3 / 2, all = NR * GRANULES, first, i, bad = 0;
+	unsigned char tags[nr];
+	pid_t pid;
+
+	mem = ts_map(NR, TS_RW, 0);
+	ts_data_write(mem, 0, NR, SEED);
+	ts_protect(mem, 0, NR, TS_RWT);
+	pid = traced(NULL, check_mem);
+	for (first = 0; first < all && !bad; first += nr) {
+		if (nr > all - first)
+			nr = all - first;
+		for (i = 0; i < nr; i++)
+			tags[i] = ts_tag(SEED, (first + i) / GRANULES,
+					 (first + i) % GRANULES);
+		bad = access_tags(pid, PTRACE_POKEMTETAGS, mem, first, tags, nr);
+	}
+	bad += let_go(pid);
+	ts_unmap(mem, NR);
+	return ts_result(bad);
+}
+
+static const struct ts_case cases[] = {
+	{ "storage in use as data", storage_in_use, NEED },
+	{ "pages in tag storage", in_storage, NEED },
+	{ "huge page", in_huge_page, TS_NEED_THP },
+	{ "shared pages", shared, 0 },
+	{ "read-only pages", read_only, 0 },
+	{ "swapped out pages", in_swap, TS_NEED_SWAP },
+	{ "a page and a half at once", across, 0 },
+};
+
+int main(void)
+{
+	return ts_main(cases, ARRAY_SIZE(cases));
+}

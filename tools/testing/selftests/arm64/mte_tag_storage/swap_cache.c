@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Folios that are found in the swap cache have the tags that they had, and all
+ * of a large folio is mapped at once; what changed meanwhile for a part of the
+ * range (MADV_DONTNEED, mprotect(), munmap()) changes nothing for the rest.
+ *
+ * A disk writes behind: what was paged out to it stays in the swap cache until
+ * memory is short. That a page was found there shows in its PFN, the same as
+ * before.
+ */
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "ts_common.h"
+
+#define DISK_NR	(32UL << 20 >> 12)
+#define BYTES	(2UL << 20)
+
+static char *mem;
+static size_t nr, per;
+static unsigned long *pfns;
+
+/*
+ * Tagged folios of @kb kB in the swap cache and nowhere else; base pages where
+ * @kb is that of a page. Untagged ones for @prot without PROT_MTE.
+ */
+static size_t get_cached(size_t kb, int prot)
+{
+	static const size_t sizes[] = { 16, 32, 64, 128, 256, 512, 1024, 2048 };
+	size_t i, swapped;
+	char name[64];
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		snprintf(name, sizeof(name), "hugepages-%zukB/enabled", sizes[i]);
+		ts_thp_set(name, sizes[i] == kb ? "madvise" : "never");
+	}
+	nr = BYTES / ts_psize;
+	per = kb * 1024 / ts_psize;
+	pfns = calloc(nr, sizeof(*pfns));
+	mem = ts_map_huge(BYTES);
+	ts_protect(mem, 0, nr, prot);
+	if (prot & PROT_MTE)
+		ts_write(mem, 0, nr, 1);
+	else
+		ts_data_write(mem, 0, nr, 1);
+	for (i = 0; i < nr; i++)
+		pfns[i] = ts_pfn(mem + i * ts_psize);
+
+	swapped = ts_pageout(mem, 0, nr);
+	return ts_expect(swapped == nr, "%zu pages in swap, not %zu", nr, swapped);
+}
+
+/* The pages came from the swap cache, most of them at least. */
+static size_t put_cached(size_t first, size_t len)
+{
+	size_t i, same = 0, bad;
+
+	for (i = first; i < first + len; i++)
+		same += ts_pfn(mem + i * ts_psize) == pfns[i];
+	bad = ts_expect(same * 2 > len, "most of %zu pages found in the swap cache, not %zu",
+			len, same);
+	/* Out and in once more. */
+	ts_pageout(mem, first, len);
+	return bad;
+}
+
+static void done(void)
+{
+	ts_unmap(mem, nr);
+	free(pfns);
+}
+
+/* Run @fn with folios of several sizes. */
+static int with_sizes(size_t (*fn)(size_t kb))
+{
+	static const size_t sizes[] = { 64, 2048 };
+	size_t i, bad = 0;
+
+	if (!ts_disk_on(DISK_NR))
+		return KSFT_FAIL;
+	for (i = 0; i < ARRAY_SIZE(sizes); i++)
+		bad += fn(sizes[i]);
+	bad += ts_expect(ts_disk_off(), "swapoff() to succeed");
+	return ts_result(bad);
+}
+
+/* One access maps the whole folio. */
+static size_t whole(size_t kb)
+{
+	size_t bad = get_cached(kb, TS_RWT), i, at_once = 0;
+
+	for (i = 0; i < nr; i += per) {
+		ts_ldg(mem + (i + per / 2) * ts_psize);
+		at_once += !ts_swapped(mem, i, per);
+	}
+	bad += ts_expect(at_once * 2 > nr / per,
+			 "most of %zu folios of %zu kB mapped at once, not %zu",
+			 nr / per, kb, at_once);
+	bad += ts_check(mem, 0, nr, 1);
+	bad += put_cached(0, nr);
+	bad += ts_check(mem, 0, nr, 1);
+	done();
+	return bad;
+}
+
+static int test_whole(void)
+{
+	return with_sizes(whole);
+}
+
+/* Pages of each folio are dropped while it is in the swap cache. */
+static size_t dontneed(size_t kb)
+{
+	size_t bad = get_cached(kb, TS_RWT), i;
+
+	for (i = 0; i < nr; i += per)
+		madvise(mem + i * ts_psize, per / 4 * ts_psize, MADV_DONTNEED);
+	for (i = 0; i < nr; i += per) {
+		/* The part that is left first, in an odd order. */
+		bad += ts_check(mem, i + per - 1, 1, 1);
+		bad += ts_check(mem, i + per / 4, per - per / 4, 1);
+		bad += ts_tags_zero(mem, i, per / 4);
+	}
+	bad += put_cached(per / 4, per - per / 4);
+	for (i = 0; i < nr; i += per)
+		bad += ts_check(mem, i + per / 4, per - per / 4, 1);
+	done();
+	return bad;
+}
+
+static int test_dontneed(void)
+{
+	return with_sizes(dontneed);
+}
+
+/* Another mapping for a part of each folio. */
+static size_t readonly(size_t kb)
+{
+	size_t bad = get_cached(kb, TS_RWT), i;
+
+	for (i = 0; i < nr; i += per)
+		ts_protect(mem, i + per / 4, per / 2, PROT_READ | PROT_MTE);
+	bad += ts_check(mem, 0, nr, 1);
+	ts_protect(mem, 0, nr, TS_RWT);
+	bad += put_cached(0, nr);
+	bad += ts_check(mem, 0, nr, 1);
+	ts_write(mem, 0, nr, 2);
+	bad += ts_check(mem, 0, nr, 2);
+	done();
+	return bad;
+}
+
+static int test_readonly(void)
+{
+	return with_sizes(readonly);
+}
+
+/* A part becomes tagged in swap, the rest only after it is back. */
+static size_t tagged_part(size_t kb)
+{
+	size_t bad = get_cached(kb, TS_RW), i;
+
+	for (i = 0; i < nr; i += per)
+		ts_protect(mem, i + per / 4, per / 2, TS_RWT);
+	for (i = 0; i < nr; i += per) {
+		bad += ts_tags_zero(mem, i + per / 4, per / 2);
+		ts_tags_write(mem, i + per / 4, per / 2, 1);
+	}
+	bad += ts_data_check(mem, 0, nr, 1);
+	ts_protect(mem, 0, nr, TS_RWT);
+	for (i = 0; i < nr; i += per) {
+		bad += ts_tags_zero(mem, i, per / 4);
+		ts_tags_write(mem, i, per / 4, 1);
+		bad += ts_tags_zero(mem, i + per / 4 + per / 2,
+				    per - per / 4 - per / 2);
+		ts_tags_write(mem, i + per / 4 + per / 2,
+			      per - per / 4 - per / 2, 1);
+	}
+	ts_pageout(mem, 0, nr);
+	bad += ts_check(mem, 0, nr, 1);
+	done();
+	return bad;
+}
+
+static int test_tagged_part(void)
+{
+	return with_sizes(tagged_part);
+}
+
+/* Before, the whole range was one mapping. */
+static size_t unmapped(size_t kb)
+{
+	size_t bad = get_cached(kb, TS_RWT), i;
+
+	for (i = 0; i < nr; i += per)
+		munmap(mem + i * ts_psize, per / 2 * ts_psize);
+	for (i = 0; i < nr; i += per)
+		bad += ts_check(mem, i + per / 2, per / 2, 1);
+	bad += put_cached(per / 2, per / 2);
+	for (i = 0; i < nr; i += per)
+		bad += ts_check(mem, i + per / 2, per / 2, 1);
+	done();
+	return bad;
+}
+
+static int test_unmapped(void)
+{
+	return with_sizes(unmapped);
+}
+
+static int child(void *arg)
+{
+	unsigned long seed = (unsigned long)arg;
+	size_t bad;
+
+	bad = ts_check(mem, 0, nr, 1);
+	ts_write(mem, 0, nr, seed);
+	bad += ts_check(mem, 0, nr, seed);
+	return bad != 0;
+}
+
+/* Two processes find the same folios, and each writes to what it found. */
+static size_t forked(size_t kb)
+{
+	size_t bad = get_cached(kb, TS_RWT);
+
+	bad += ts_expect(!ts_child(child, (void *)2, 120), "child to end with 0");
+	bad += ts_check(mem, 0, nr, 1);
+	ts_write(mem, 0, nr, 3);
+	ts_pageout(mem, 0, nr);
+	bad += ts_check(mem, 0, nr, 3);
+	done();
+	return bad;
+}
+
+static int test_forked(void)
+{
+	return with_sizes(forked);
+}
+
+#define NEED	(TS_NEED_DISK | TS_NEED_THP)
+
+static const struct ts_case cases[] = {
+	{ "mapped at once", test_whole, NEED },
+	{ "after MADV_DONTNEED of a part", test_dontneed, NEED },
+	{ "after mprotect() of a part", test_readonly, NEED },
+	{ "a part becomes tagged", test_tagged_part, NEED },
+	{ "after munmap() of a part", test_unmapped, NEED },
+	{ "found by two processes", test_forked, NEED },
+};
+
+int main(void)
+{
+	/* Pages in the batch of another CPU would not go out. */
+	ts_run_on(0);
+	/* Swap on a rotating disk has no room for large folios. */
+	ts_set(TS_DISK_QUEUE "rotational", "0");
+	return ts_main(cases, ARRAY_SIZE(cases));
+}

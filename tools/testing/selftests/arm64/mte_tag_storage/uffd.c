@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * userfaultfd on tagged memory: pages that it copies, fills with zero, maps or
+ * moves in have the right data and tags, wherever their tag storage is at that
+ * time; and write protection by it survives the wait for tag storage.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <string.h>
+#include <unistd.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+
+#include "ts_common.h"
+
+#define NR		256
+#define SEED		1
+#define PM_UFFD_WP	0x0200000000000000UL
+
+static int uffd;
+static int stop_pipe[2];
+static char *source;
+static char *registered;
+static size_t nr_events;
+
+/* Open, and register all of @mem; false if the kernel cannot do that. */
+static bool begin(char *mem, size_t nr, unsigned long mode,
+		  unsigned long features)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = features };
+	struct uffdio_register reg = {
+		.range = { (unsigned long)mem, nr * ts_psize },
+		.mode = mode,
+	};
+
+	uffd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	registered = mem;
+	if (uffd >= 0 && !ioctl(uffd, UFFDIO_API, &api) &&
+	    !ioctl(uffd, UFFDIO_REGISTER, &reg))
+		return true;
+	close(uffd);
+	return false;
+}
+
+static int cannot(void)
+{
+	return ts_skip("no userfaultfd with this feature");
+}
+
+static int copy_in(char *to, const char *from, size_t nr)
+{
+	struct uffdio_copy arg = {
+		.dst = (unsigned long)to,
+		.src = (unsigned long)from,
+		.len = nr * ts_psize,
+	};
+
+	return ioctl(uffd, UFFDIO_COPY, &arg);
+}
+
+static int protect(char *mem, size_t nr, bool on)
+{
+	struct uffdio_writeprotect arg = {
+		.range = { (unsigned long)mem, nr * ts_psize },
+		.mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
+	};
+
+	return ioctl(uffd, UFFDIO_WRITEPROTECT, &arg);
+}
+
+static int move_in(char *to, char *from, size_t nr)
+{
+	struct uffdio_move arg = {
+		.dst = (unsigned long)to,
+		.src = (unsigned long)from,
+		.len = nr * ts_psize,
+	};
+
+	return ioctl(uffd, UFFDIO_MOVE, &arg) ? errno : 0;
+}
+
+/* Resolve each event: a page is copied in, or may be written to. */
+static void *handle(void *arg)
+{
+	struct pollfd poll_fd[] = {
+		{ .fd = uffd, .events = POLLIN },
+		{ .fd = stop_pipe[0], .events = POLLIN },
+	};
+	struct uffd_msg msg;
+
+	(void)arg;
+	for (;;) {
+		char *page;
+
+		poll(poll_fd, 2, -1);
+		if (poll_fd[1].revents)
+			return NULL;
+		if (read(uffd, &msg, sizeof(msg)) != sizeof(msg))
+			continue;
+		nr_events++;
+		page = (char *)(msg.arg.pagefault.address & ~(ts_psize - 1));
+		if (msg.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP)
+			protect(page, 1, false);
+		else
+			copy_in(page, source + (page - registered), 1);
+	}
+}
+
+static void handler(pthread_t *thread, bool start)
+{
+	if (start) {
+		nr_events = 0;
+		if (pipe(stop_pipe) || pthread_create(thread, NULL, handle, NULL))
+			ksft_exit_fail_msg("no thread\n");
+		return;
+	}
+	close(stop_pipe[1]);
+	pthread_join(*thread, NULL);
+	close(stop_pipe[0]);
+}
+
+/* UFFDIO_COPY takes the data, and not the tags, of its source. */
+static int copy(void)
+{
+	char *mem = ts_map(NR, TS_RWT, 0);
+	size_t bad = 0;
+	pthread_t thread;
+
+	source = ts_map(NR, TS_RWT, 0);
+	ts_data_write(source, 0, NR, SEED);
+	if (!begin(mem, NR, UFFDIO_REGISTER_MODE_MISSING, 0))
+		return cannot();
+
+	bad += ts_expect(!copy_in(mem, source, NR - 20), "UFFDIO_COPY");
+	bad += ts_data_check(mem, 0, NR - 20, SEED);
+	bad += ts_tags_zero(mem, 0, NR - 20);
+	ts_tags_write(mem, 0, NR - 20, SEED);
+
+	/* The rest on demand, the first access to some being to a tag. */
+	handler(&thread, true);
+	ts_tags_write(mem, NR - 20, 10, SEED);
+	bad += ts_data_check(mem, 0, NR, SEED);
+	handler(&thread, false);
+	bad += ts_expect(nr_events == 20, "20 events, not %zu", nr_events);
+	bad += ts_tags_zero(mem, NR - 10, 10);
+	bad += ts_check(mem, 0, NR - 10, SEED);
+	close(uffd);
+	ts_unmap(source, NR);
+	ts_unmap(mem, NR);
+	return ts_result(bad);
+}
+
+static int zeropage(void)
+{
+	char *mem = ts_map(NR, TS_RWT, 0);
+	struct uffdio_zeropage arg = {
+		.range = { (unsigned long)mem, NR * ts_psize },
+	};
+	size_t bad = 0, i;
+
+	if (!begin(mem, NR, UFFDIO_REGISTER_MODE_MISSING, 0))
+		return cannot();
+	bad += ts_expect(!ioctl(uffd, UFFDIO_ZEROPAGE, &arg), "UFFDIO_ZEROPAGE");
+	bad += ts_tags_zero(mem, 0, NR);
+	for (i = 0; i < NR; i++)
+		bad += ts_expect(!ts_load(mem + i * ts_psize), "zero data");
+	ts_write(mem, 0, NR, SEED);
+	bad += ts_check(mem, 0, NR, SEED);
+	close(uffd);
+	ts_unmap(mem, NR);
+	return ts_result(bad);
+}
+
+/* A page of a file, written before and never tagged, is mapped tagged. */
+static int minor(void)
+{
+	struct uffdio_continue arg = { };
+	int fd = memfd_create("minor", 0);
+	char *mem, *plain;
+	size_t bad = 0;
+
+	if (fd < 0 || ftruncate(fd, NR * ts_psize))
+		return ts_skip("no memfd");
+	plain = mmap(NULL, NR * ts_psize, TS_RW, MAP_SHARED, fd, 0);
+	mem = mmap(NULL, NR * ts_psize, TS_RWT, MAP_SHARED, fd, 0);
+	ts_data_write(plain, 0, NR, SEED);
+	if (!begin(mem, NR, UFFDIO_REGISTER_MODE_MINOR,
+		   UFFD_FEATURE_MINOR_SHMEM))
+		return cannot();
+	arg.range.start = (unsigned long)mem;
+	arg.range.len = NR * ts_psize;
+	bad += ts_expect(!ioctl(uffd, UFFDIO_CONTINUE, &arg), "UFFDIO_CONTINUE");
+	bad += ts_none_touch(mem, 0, NR, SEED);
+	bad += ts_data_check(plain, 0, NR, SEED);
+	close(uffd);
+	ts_unmap(mem, NR);
+	ts_unmap(plain, NR);
+	close(fd);
+	return ts_result(bad);
+}
+
+/* How many pages are write-protected by userfaultfd? */
+static size_t wp_pages(const char *mem, size_t nr)
+{
+	size_t i, wp = 0;
+
+	for (i = 0; i < nr; i++)
+		wp += !!(ts_pagemap(mem + i * ts_psize) & PM_UFFD_WP);
+	return wp;
+}
+
+/* The protection outlasts the access that gets the page its storage. */
+static size_t check_wp(char *mem, size_t nr)
+{
+	size_t bad, wp;
+	pthread_t thread;
+
+	wp = wp_pages(mem, nr);
+	bad = ts_expect(wp == nr, "%zu pages protected, not %zu", nr, wp);
+	bad += ts_data_check(mem, 0, nr, SEED);
+	bad += ts_tags_zero(mem, 0, nr);
+	wp = wp_pages(mem, nr);
+	bad += ts_expect(wp == nr, "%zu pages still protected, not %zu", nr, wp);
+
+	/* The first write to each page is told, be it of a tag. */
+	handler(&thread, true);
+	ts_tags_write(mem, 0, 10, SEED);
+	ts_data_write(mem, 10, 10, SEED);
+	handler(&thread, false);
+	bad += ts_expect(nr_events == 20, "20 events, not %zu", nr_events);
+	wp = wp_pages(mem, nr);
+	bad += ts_expect(wp == nr - 20, "%zu pages protected, not %zu",
+			 nr - 20, wp);
+	protect(mem, nr, false);
+	ts_tags_write(mem, 10, nr - 10, SEED);
+	return bad + ts_check(mem, 0, nr, SEED);
+}
+
+/* Pages are protected that wait already, or wait when they are protected. */
+static int wp(void)
+{
+	size_t bad = 0;
+	char *mem;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		mem = i ? ts_map(NR, TS_RW, 0) : ts_map_none(NR, SEED);
+		if (!begin(mem, NR, UFFDIO_REGISTER_MODE_WP, 0))
+			return cannot();
+		if (i)
+			ts_data_write(mem, 0, NR, SEED);
+		bad += ts_expect(!protect(mem, NR, true), "write protection");
+		if (i)
+			ts_protect(mem, 0, NR, TS_RWT);
+		bad += check_wp(mem, NR);
+		close(uffd);
+		ts_unmap(mem, NR);
+	}
+	return ts_result(bad);
+}
+
+static int wp_huge(void)
+{
+	size_t nr = ts_huge_size() / ts_psize, bad = 0;
+	char *mem = ts_map_none_huge(SEED);
+
+	if (!mem)
+		return ts_skip("got no huge page");
+	if (!begin(mem, nr, UFFDIO_REGISTER_MODE_WP, 0))
+		return cannot();
+	bad += ts_expect(!protect(mem, nr, true), "write protection");
+	bad += ts_expect(ts_is_huge(mem), "the page to stay huge");
+	bad += check_wp(mem, nr);
+	close(uffd);
+	ts_unmap(mem, nr);
+	return ts_result(bad);
+}
+
+/* Removed again before the first access; and again set, and swapped. */
+static int wp_undone(void)
+{
+	char *mem = ts_map_none(NR, SEED);
+	size_t bad = 0;
+
+	if (!begin(mem, NR, UFFDIO_REGISTER_MODE_WP, 0))
+		return cannot();
+	bad += ts_expect(!protect(mem, NR, true), "write protection");
+	bad += ts_expect(!protect(mem, NR, false), "write protection to end");
+	bad += ts_expect(!wp_pages(mem, NR), "no page protected");
+	bad += ts_none_touch(mem, 0, NR, SEED);
+	close(uffd);
+	ts_unmap(mem, NR);
+
+	mem = ts_map_none(NR, SEED);
+	if (!begin(mem, NR, UFFDIO_REGISTER_MODE_WP, 0))
+		return cannot();
+	bad += ts_expect(!protect(mem, NR, true), "write protection");
+	bad += ts_expect(ts_pageout(mem, 0, NR) > NR / 2, "pages swapped out");
+	bad += check_wp(mem, NR);
+	close(uffd);
+	ts_unmap(mem, NR);
+	return ts_result(bad);
+}
+
+/* Pages in @from, tagged or waiting, are moved; nothing stays behind. */
+static size_t moved(char *from, size_t nr, bool waits)
+{
+	char *raw = ts_map(nr + ts_huge_size() / ts_psize, TS_RWT, 0), *to = raw;
+	size_t huge = ts_huge_size(), bad;
+	int ret;
+
+	if (huge)
+		to = (char *)(((unsigned long)to + huge - 1) & ~(huge - 1));
+	begin(to, nr, UFFDIO_REGISTER_MODE_MISSING, UFFD_FEATURE_MOVE);
+	ret = move_in(to, from, nr);
+	bad = ts_expect(!ret, "UFFDIO_MOVE to succeed, not %d", ret);
+	close(uffd);
+	if (!bad && waits)
+		bad += ts_none_touch(to, 0, nr, SEED);
+	else if (!bad)
+		bad += ts_check(to, 0, nr, SEED);
+	bad += ts_expect(!ts_load(from), "nothing to be left");
+	bad += ts_tags_zero(from, 0, nr);
+	ts_unmap(from, nr);
+	ts_unmap(raw, nr + huge / ts_psize);
+	return bad;
+}
+
+static int move(void)
+{
+	char *mem = ts_map(NR, TS_RWT, 0);
+	size_t bad;
+
+	if (!begin(mem, NR, UFFDIO_REGISTER_MODE_MISSING, UFFD_FEATURE_MOVE))
+		return cannot();
+	close(uffd);
+	ts_write(mem, 0, NR, SEED);
+	bad = moved(mem, NR, false);
+	bad += moved(ts_map_none(NR, SEED), NR, true);
+	return ts_result(bad);
+}
+
+static int move_huge(void)
+{
+	size_t size = ts_huge_size(), nr = size / ts_psize, bad;
+	char *mem = ts_map_none_huge(SEED);
+
+	if (!mem)
+		return ts_skip("got no huge page");
+	bad = moved(mem, nr, true);
+
+	mem = ts_map_huge(size);
+	ts_protect(mem, 0, nr, TS_RWT);
+	ts_write(mem, 0, nr, SEED);
+	bad += moved(mem, nr, false);
+	return ts_result(bad);
+}
+
+/* Where the one side is tagged and the other is not, nothing is moved. */
+static int move_refused(void)
+{
+	char *plain = ts_map(NR, TS_RW, 0), *mem = ts_map(NR, TS_RWT, 0);
+	size_t bad = 0;
+	int ret;
+
+	ts_write(mem, 0, NR, SEED);
+	if (!begin(plain, NR, UFFDIO_REGISTER_MODE_MISSING, UFFD_FEATURE_MOVE))
+		return cannot();
+	ret = move_in(plain, mem, NR);
+	bad += ts_expect(ret == EINVAL, "UFFDIO_MOVE to fail, not %d", ret);
+	bad += ts_check(mem, 0, NR, SEED);
+	close(uffd);
+	ts_unmap(mem, NR);
+	ts_unmap(plain, NR);
+	return ts_result(bad);
+}
+
+static const struct ts_case cases[] = {
+	{ "UFFDIO_COPY", copy, TS_NEED_ROOT },
+	{ "UFFDIO_ZEROPAGE", zeropage, TS_NEED_ROOT },
+	{ "UFFDIO_CONTINUE", minor, TS_NEED_ROOT },
+	{ "UFFDIO_WRITEPROTECT", wp, TS_NEED_ROOT },
+	{ "UFFDIO_WRITEPROTECT of a huge page", wp_huge,
+	  TS_NEED_ROOT | TS_NEED_THP },
+	{ "UFFDIO_WRITEPROTECT undone, and swapped", wp_undone,
+	  TS_NEED_ROOT | TS_NEED_SWAP },
+	{ "UFFDIO_MOVE", move, TS_NEED_ROOT },
+	{ "UFFDIO_MOVE of a huge page", move_huge, TS_NEED_ROOT | TS_NEED_THP },
+	{ "UFFDIO_MOVE between tagged and not", move_refused, TS_NEED_ROOT },
+};
+
+int main(void)
+{
+	return ts_main(cases, ARRAY_SIZE(cases));
+}
