@@ -40,15 +40,24 @@ boot_as()
 	"$TOP/scripts/boot" -n "$TEST.$suffix" "$@"
 }
 
+# layout_arguments LAYOUT: those of scripts/boot for the device tree
+# dts/LAYOUT.dts, one per line.
+layout_arguments()
+{
+	local dtb=$BUILD/dtb/$1.$TEST.dtb
+	mkdir -p "$BUILD/dtb"
+	"$TOP/scripts/mkdtb" "$1" "$dtb" "${LAYOUT_MACHINE[@]}" \
+		-cpu "$LAYOUT_CPU" -smp 2 >&2
+	printf '%s\n' "${LAYOUT_MACHINE[@]}" -c "$LAYOUT_CPU" -d "$dtb"
+}
+
 # boot_layout LAYOUT KERNEL ARGUMENT...: boot with the device tree dts/LAYOUT.dts.
 boot_layout()
 {
-	local layout=$1 dtb=$BUILD/dtb/$1.dtb
+	local arguments
+	mapfile -t arguments < <(layout_arguments "$1")
 	shift
-	mkdir -p "$BUILD/dtb"
-	"$TOP/scripts/mkdtb" "$layout" "$dtb" "${LAYOUT_MACHINE[@]}" \
-		-cpu "$LAYOUT_CPU" -smp 2
-	boot "${LAYOUT_MACHINE[@]}" -c "$LAYOUT_CPU" -d "$dtb" "$@"
+	boot "${arguments[@]}" "$@"
 }
 
 # expect_status STATUS COMMAND...
@@ -120,24 +129,70 @@ expect_skips()
 	[[ -z $unexpected ]] || fail "skipped without being expected to: $unexpected"
 }
 
-# boot_selftests KERNEL LIMIT WORD...: all our selftests, in two guests side by
-# side, as most of them use one CPU; must pass and skip nothing but what needs
-# two memory nodes, which good-layout:good-numa has. What fills all memory again
-# and again has a small machine; the hog and unmovable want a large one.
+# Our selftests by the machine that they want. Those that fill all memory again
+# and again want a small one, some have use for a second memory node; all others
+# have 1 GiB. Every one has a disk to swap to.
+SMALL="gup_force kill longterm memcg mlock pin_io pinned ptrace_kinds reserve_ways"
+NODES="contpte damon migrate move_race nodes"
+# One test for each part of the mechanism; the rest look at one path each.
+CORE="accounting concurrent fork_cow gup hog longterm migrate mmap_fault
+	mprotect_touch pinned prot ptrace release reserve_ways shmem split_tags
+	swap thp unmovable zero_page"
+
+# others: the selftests that are in neither list, one per line.
+others()
+{
+	(cd "$TOP/tools/testing/selftests/arm64/mte_tag_storage" && ls ./*.c) |
+		sed 's,^\./,,; s/\.c$//; /^ts_/d' | grep -vxFf <(tr ' ' '\n' <<<"$SMALL $NODES")
+}
+
+# boot_group GROUP KERNEL TESTS ARGUMENT...: as one of several guests; none if
+# there is no test.
+boot_group()
+{
+	local group=$1 kernel=$2 tests
+	tests=$(tr -s ' \t\n' ',' <<<"$3" | sed 's/,$//')
+	shift 3
+	[[ -z $tests ]] || boot_as "$group" -b 256M "$@" "$kernel" job=selftests "tests=$tests" \
+		"${words[@]}"
+}
+
+# boot_selftests KERNEL LIMIT FILTER WORD...: our selftests, two guests at a
+# time, as most tests use one CPU. FILTER is "all" or "core". All must pass and
+# none be skipped.
 boot_selftests()
 {
-	local kernel=$1 limit=$2 fill="longterm pinned reserve_ways" rest pid rc=0 part
-	shift 2
-	rest=$(cd "$TOP/tools/testing/selftests/arm64/mte_tag_storage" && echo *.c |
-		tr ' ' '\n' | sed 's/\.c$//; /^ts_/d' | grep -vxE "${fill// /|}")
-	boot_as fill -m 396 -t "$limit" "$kernel" job=selftests "tests=${fill// /,}" "$@" &
-	pid=$!
-	boot_as rest -m 1056 -t "$limit" "$kernel" job=selftests \
-		"tests=$(paste -sd, <<<"$rest")" "$@" || rc=$?
-	wait "$pid" || rc=$?
-	(( rc == 0 )) || fail "a guest ended with $rc, see above"
-	for part in fill rest; do
-		GUEST_DIR=$LOGS/boot/$TEST.$part
-		expect_skips '^migrate/SKIP (move_pages|mbind)'
+	local kernel=$1 limit=$2 filter=$3 small=$SMALL nodes=$NODES large rc=0 group
+	local words=("${@:4}") layout
+	large=$(others)
+	if [[ $filter == core ]]; then
+		small=$(grep -xFf <(tr -s ' \t' '\n' <<<"$CORE") <(tr ' ' '\n' <<<"$SMALL"))
+		nodes=$(grep -xFf <(tr -s ' \t' '\n' <<<"$CORE") <(tr ' ' '\n' <<<"$NODES"))
+		large=$(grep -xFf <(tr -s ' \t' '\n' <<<"$CORE") <<<"$large")
+	fi
+	layout=$(layout_arguments good-numa)
+	{
+		boot_group small "$kernel" "$small" -m 396 -t "$limit" || rc=$?
+		# shellcheck disable=SC2086 # one word per argument
+		boot_group nodes "$kernel" "$nodes" $layout -t "$limit" || rc=$?
+		(( rc == 0 ))
+	} &
+	boot_group large "$kernel" "$large" -m 1056 -t "$limit" || rc=$?
+	wait $! || rc=$?
+	(( rc == 0 )) || fail "a guest failed, see above"
+	for group in small nodes large; do
+		GUEST_DIR=$LOGS/boot/$TEST.$group
+		expect_skips '^$'
 	done
+}
+
+# boot_userland KERNEL LIMIT WORD...: the Debian user space; must pass.
+boot_userland()
+{
+	local kernel=$1 limit=$2
+	shift 2
+	"$TOP/scripts/userland"
+	boot -m 264 -t "$limit" -b "$BUILD/userland/root.img" -b 512M \
+		"$kernel" job=userland "$@"
+	expect_skips '^$'
 }

@@ -21,6 +21,10 @@ static size_t huge, nr;
 static char *tagged, *plain;
 static int fd;
 
+/* What was used stays until the end, so that what follows is other memory. */
+static char *kept[16];
+static int nr_kept;
+
 static char *map_file(int prot)
 {
 	char *mem = ts_map_huge(huge);
@@ -50,8 +54,8 @@ static size_t end(void)
 	ts_write(tagged, 0, nr, 5);
 	bad = ts_check(tagged, 0, nr, 5);
 	bad += ts_data_check(plain, 0, nr, 5);
-	ts_unmap(tagged, nr);
 	ts_unmap(plain, nr);
+	kept[nr_kept++] = tagged;
 	close(fd);
 	return bad;
 }
@@ -180,6 +184,8 @@ static size_t all_ways(void)
 			ksft_print_msg("wrong: %s\n", way[i].name);
 		bad += now;
 	}
+	while (nr_kept)
+		ts_unmap(kept[--nr_kept], nr);
 	return bad;
 }
 

@@ -96,11 +96,18 @@ static size_t moved(void)
 	return nr;
 }
 
+/* Compaction has to begin some time, and then to move something soon. */
+static bool go_on(double start, bool begun)
+{
+	return begun ? ts_now() - start < 5 && moved() < 16 :
+		       ts_now() - start < 20;
+}
+
 /* To ask again ends the sleep of kcompactd. */
 static size_t by_daemon(void)
 {
 	long scanned = ts_vmstat("compact_daemon_migrate_scanned"), now;
-	double end = ts_now() + 20;
+	double start = ts_now();
 	char old[16] = "20";
 
 	ts_read_file(PROACTIVENESS, old, sizeof(old));
@@ -108,7 +115,7 @@ static size_t by_daemon(void)
 		ts_write_file(PROACTIVENESS, "100");
 		usleep(50 * 1000);
 		now = ts_vmstat("compact_daemon_migrate_scanned");
-	} while (ts_now() < end && (now == scanned || moved() < 16));
+	} while (go_on(start, now > scanned));
 	ts_write_file(PROACTIVENESS, old);
 	return ts_expect(now > scanned, "kcompactd to look for pages to move");
 }
@@ -120,7 +127,7 @@ static size_t by_daemon(void)
 static size_t by_request(void)
 {
 	long stalls = ts_vmstat("compact_stall"), now;
-	double end = ts_now() + 20;
+	double start = ts_now();
 	char nr[16];
 	int i = 8;
 
@@ -129,15 +136,16 @@ static size_t by_request(void)
 		ts_write_file(HUGEPAGES, nr);
 		now = ts_vmstat("compact_stall");
 		i = i < 64 ? i + 8 : 8;
-	} while (ts_now() < end && (now == stalls || moved() < 16));
+	} while (go_on(start, now > stalls));
 	ts_write_file(HUGEPAGES, "0");
 	return ts_expect(now > stalls, "direct compaction");
 }
 
-static int move_tagged(size_t (*compact)(void))
+/* One attempt; the pages that it moved are added to @nr. */
+static size_t move_tagged(size_t (*compact)(void), size_t *nr)
 {
 	pthread_t thread;
-	size_t bad, nr;
+	size_t bad;
 
 	mem = ts_map(NR, TS_RWT, 0);
 	madvise(mem, NR * ts_psize, MADV_NOHUGEPAGE);
@@ -151,22 +159,20 @@ static int move_tagged(size_t (*compact)(void))
 	bad = compact();
 	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
 	pthread_join(thread, NULL);
+	*nr += moved();
 
-	nr = moved();
-	ksft_print_msg("%zu of %d tagged pages moved\n", nr, NR);
 	bad += mutator_bad;
-	bad += ts_expect(nr >= 16, "pages to be moved");
 	bad += ts_check(mem, 0, NR * 7 / 8, SEED);
 	ts_unmap(pieces, nr_pieces);
 	munmap(bulk, bulk_size);
 	bad += ts_check(mem, 0, NR * 7 / 8, SEED);
 	ts_unmap(mem, NR);
-	return ts_result(bad);
+	return bad;
 }
 
-static int move_waiting(size_t (*compact)(void))
+static size_t move_waiting(size_t (*compact)(void), size_t *nr)
 {
-	size_t bad, nr;
+	size_t bad;
 
 	mem = ts_map(NR, TS_RW, 0);
 	madvise(mem, NR * ts_psize, MADV_NOHUGEPAGE);
@@ -174,34 +180,45 @@ static int move_waiting(size_t (*compact)(void))
 	ts_protect(mem, 0, NR, TS_RWT);
 	note_pfns();
 	bad = compact();
-	nr = moved();
-	ksft_print_msg("%zu of %d waiting pages moved\n", nr, NR);
-	bad += ts_expect(nr >= 16, "pages to be moved");
+	*nr += moved();
 	bad += ts_none_touch(mem, 0, NR, SEED);
 	ts_unmap(pieces, nr_pieces);
 	munmap(bulk, bulk_size);
 	ts_unmap(mem, NR);
-	return ts_result(bad);
+	return bad;
+}
+
+/* Where memory is in pieces is a matter of luck, too: some attempts. */
+static int attempts(size_t (*move)(size_t (*compact)(void), size_t *nr),
+		    size_t (*compact)(void))
+{
+	size_t bad = 0, nr = 0;
+	int i;
+
+	for (i = 0; i < 5 && !bad && nr < 16; i++)
+		bad += move(compact, &nr);
+	ksft_print_msg("%zu pages moved\n", nr);
+	return ts_result(bad + ts_expect(nr >= 16, "16 pages to be moved"));
 }
 
 static int tagged_proactive(void)
 {
-	return move_tagged(by_daemon);
+	return attempts(move_tagged, by_daemon);
 }
 
 static int waiting_proactive(void)
 {
-	return move_waiting(by_daemon);
+	return attempts(move_waiting, by_daemon);
 }
 
 static int tagged_direct(void)
 {
-	return move_tagged(by_request);
+	return attempts(move_tagged, by_request);
 }
 
 static int waiting_direct(void)
 {
-	return move_waiting(by_request);
+	return attempts(move_waiting, by_request);
 }
 
 #define NEED	(TS_NEED_ROOT | TS_NEED_REGIONS | TS_NEED_THP)

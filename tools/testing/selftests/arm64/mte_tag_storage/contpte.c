@@ -240,7 +240,7 @@ static size_t forked(unsigned int round)
 }
 
 /* Split in place, which unmaps a folio and maps its pages again. */
-static size_t split(unsigned int round)
+static size_t made_small(unsigned int round)
 {
 	static const unsigned int order[] = { 0, 2, 3, 0 };
 	char cmd[128];
@@ -349,7 +349,7 @@ static int case_forked(void)
 
 static int case_split(void)
 {
-	return rounds(split);
+	return rounds(made_small);
 }
 
 static int case_migrated(void)

@@ -15,9 +15,9 @@
 
 #include "ts_common.h"
 
-#define NR		512
+#define NR		256
 #define WAIT		30
-#define KILLS		32	/* for each kind of work */
+#define KILLS		20	/* for each kind of work */
 #define NEED		(TS_NEED_ROOT | TS_NEED_COUNTERS | TS_NEED_REGIONS)
 
 static char *mem;
@@ -113,28 +113,54 @@ static bool back_to(long reserved)
 	return ts_wait_reserved(reserved, WAIT);
 }
 
+/* The shortest of some, so that most kills come before the end. */
 static double time_of(void (*work)(void))
 {
-	double begin = ts_now();
-	pid_t pid = start(work);
+	double shortest = WAIT;
+	int i;
 
-	wait_for(&shared->done);
-	begin = ts_now() - begin;
-	kill(pid, SIGKILL);
-	ts_wait(pid, WAIT);
-	return begin;
+	for (i = 0; i < 4; i++) {
+		pid_t pid = start(work);
+		double begin = ts_now();
+
+		wait_for(&shared->done);
+		if (ts_now() - begin < shortest)
+			shortest = ts_now() - begin;
+		kill(pid, SIGKILL);
+		ts_wait(pid, WAIT);
+	}
+	return shortest;
+}
+
+/* Data in nearly all of tag storage, and some other memory for the work. */
+static void fill(void)
+{
+	ts_ballast_fill(&ballast, ts_meminfo("MetadataTotal") * 1024 /
+				  (long)ts_psize / 8);
+	ts_data_write(ballast.mem, 0, ballast.nr, 1);
+	madvise(ballast.bulk, 8 << 20, MADV_DONTNEED);
+}
+
+/* What became tagged in a child holds its storage as long as it is here. */
+static size_t check_and_free(void)
+{
+	size_t bad = ts_data_check(ballast.mem, 0, ballast.nr, 1);
+
+	ts_ballast_free(&ballast);
+	return bad;
 }
 
 static size_t kill_all_along(void (*work)(void), const char *name)
 {
-	long reserved = ts_vmstat("nr_metadata_reserved");
 	long ooms = ts_vmstat("oom_kill");
-	double whole = time_of(work), slowest = 0;
 	struct ts_counters before, after;
+	double whole, slowest = 0;
 	size_t bad = 0;
 	int i, early = 0;
 
+	fill();
 	ts_counters(&before);
+	whole = time_of(work);
 	for (i = 0; i < KILLS && !bad; i++) {
 		pid_t pid = start(work);
 		double begin;
@@ -157,32 +183,26 @@ static size_t kill_all_along(void (*work)(void), const char *name)
 		       after.buddy - before.buddy, after.moved - before.moved,
 		       after.shared - before.shared);
 	bad += ts_expect(early > KILLS / 4, "%s: kills amid the work", name);
-	bad += ts_expect(after.buddy + after.moved > before.buddy + before.moved,
-			 "%s: blocks to be taken", name);
+	bad += ts_expect(after.moved > before.moved, "%s: data to be moved", name);
 	bad += ts_expect(ts_vmstat("oom_kill") == ooms, "%s: no OOM kill", name);
-	bad += ts_expect(back_to(reserved),
-			 "%s: %ld pages reserved as before, not %ld", name,
-			 reserved, ts_vmstat("nr_metadata_reserved"));
-	return bad + ts_data_check(ballast.mem, 0, ballast.nr, 1);
+	return bad + check_and_free();
 }
 
 static int killed(void)
 {
+	struct ts_counters before;
 	size_t bad = 0;
 
+	ts_counters(&before);
 	shared = (void *)ts_map(1, TS_RW, MAP_SHARED);
-	ts_ballast_fill(&ballast, ts_meminfo("MetadataTotal") * 1024 /
-				  (long)ts_psize / 8);
-	ts_data_write(ballast.mem, 0, ballast.nr, 1);
-	/* Room for the work, but not in tag storage. */
-	madvise(ballast.bulk, 16 << 20, MADV_DONTNEED);
-
 	bad += kill_all_along(work_tagged, "new");
 	bad += kill_all_along(work_mprotect, "mprotect");
 	bad += kill_all_along(work_covered, "covered");
 	if (!ts_missing(TS_NEED_SWAP))
 		bad += kill_all_along(work_swap, "swap");
-	ts_ballast_free(&ballast);
+	bad += ts_expect(back_to(before.reserved),
+			 "%ld pages reserved as before, not %ld", before.reserved,
+			 ts_vmstat("nr_metadata_reserved"));
 	ts_unmap((char *)shared, 1);
 	return ts_result(bad);
 }

@@ -245,48 +245,53 @@ static int holes(void)
 }
 
 /* What a private mapping without PROT_MTE copies has its tags. */
-static size_t private_copy(size_t rounds)
+static size_t private_copy(char *mem, char *copy)
 {
-	size_t bad = 0, i, round;
+	size_t bad = 0, i;
 
-	for (round = 0; round < rounds; round++) {
+	/* The second half has data and no tags yet. */
+	ts_write(mem, 0, NR / 2, 1);
+	ts_tags_zero(mem, NR / 2, NR / 2);
+	ts_data_write(mem, NR / 2, NR / 2, 1);
+	/* Copied when written to first, and after a read. */
+	for (i = 1; i < NR; i += 2)
+		ts_load(copy + i * ts_psize);
+	ts_data_write(copy, 0, NR, 2);
+	ts_protect(copy, 0, NR, TS_RWT);
+	bad += ts_data_check(copy, 0, NR, 2);
+	bad += ts_tags_check(copy, 0, NR / 2, 1);
+	bad += ts_tags_zero(copy, NR / 2, NR / 2);
+	ts_tags_write(copy, 0, NR, 2);
+	bad += ts_check(copy, 0, NR, 2);
+	bad += ts_check(mem, 0, NR / 2, 1);
+	bad += ts_data_check(mem, NR / 2, NR / 2, 1);
+	return bad + ts_tags_zero(mem, NR / 2, NR / 2);
+}
+
+/* All stays until the end, so that each round uses other memory. */
+static size_t private_copies(void)
+{
+	char *mem[16], *copy[16];
+	size_t bad = 0, i;
+
+	for (i = 0; i < ARRAY_SIZE(mem); i++) {
 		int fd = new_file();
-		char *mem = map_file(fd, TS_RWT, MAP_SHARED);
-		char *copy = map_file(fd, TS_RW, MAP_PRIVATE);
 
-		/* The second half has data and no tags yet. */
-		ts_write(mem, 0, NR / 2, 1);
-		ts_tags_zero(mem, NR / 2, NR / 2);
-		ts_data_write(mem, NR / 2, NR / 2, 1);
-		/* Copied when written to first, and after a read. */
-		for (i = 0; i < NR; i++) {
-			if (i % 2)
-				ts_load(copy + i * ts_psize);
-		}
-		ts_data_write(copy, 0, NR, 2);
-		for (i = 0; i < NR; i++)
-			bad += ts_pfn(mem + i * ts_psize) &&
-			       ts_pfn(mem + i * ts_psize) ==
-			       ts_pfn(copy + i * ts_psize);
-		ts_protect(copy, 0, NR, TS_RWT);
-		bad += ts_data_check(copy, 0, NR, 2);
-		bad += ts_tags_check(copy, 0, NR / 2, 1);
-		bad += ts_tags_zero(copy, NR / 2, NR / 2);
-		ts_tags_write(copy, 0, NR, 2);
-		bad += ts_check(copy, 0, NR, 2);
-		bad += ts_check(mem, 0, NR / 2, 1);
-		bad += ts_data_check(mem, NR / 2, NR / 2, 1);
-		bad += ts_tags_zero(mem, NR / 2, NR / 2);
-		ts_unmap(copy, NR);
-		ts_unmap(mem, NR);
+		mem[i] = map_file(fd, TS_RWT, MAP_SHARED);
+		copy[i] = map_file(fd, TS_RW, MAP_PRIVATE);
 		close(fd);
+		bad += private_copy(mem[i], copy[i]);
+	}
+	for (i = 0; i < ARRAY_SIZE(mem); i++) {
+		ts_unmap(copy[i], NR);
+		ts_unmap(mem[i], NR);
 	}
 	return bad;
 }
 
 static int private_plain(void)
 {
-	return ts_result(private_copy(1));
+	return ts_result(private_copies());
 }
 
 static int private_used(void)
@@ -297,7 +302,7 @@ static int private_used(void)
 
 	ts_lend(&ballast, 4);
 	ts_counters(&before);
-	bad = private_copy(8);
+	bad = private_copies();
 	ts_counters(&after);
 	bad += ts_expect(after.moved > before.moved,
 			 "data to be moved out of tag storage");

@@ -13,11 +13,9 @@
 
 #include "ts_common.h"
 
-#define BYTES	(2UL << 20)
-
 static char *mem;
 static size_t nr, per;	/* pages, and pages for each folio */
-static size_t kb;
+static size_t kb, bytes;
 
 static const size_t sizes[] = { 16, 32, 64, 128, 256, 512, 1024, 2048 };
 
@@ -33,6 +31,9 @@ static void set_size(size_t only)
 	}
 	kb = only;
 	per = kb * 1024 / ts_psize;
+	/* Some folios of each size, but not more than is quick. */
+	bytes = kb > 64 ? 2UL << 20 : 512UL << 10;
+	nr = bytes / ts_psize;
 }
 
 /* All is in folios of this size, with data and without tags. */
@@ -40,8 +41,7 @@ static size_t get_folios(unsigned long seed)
 {
 	long before = ts_thp_stat(kb, "anon_fault_alloc"), got;
 
-	nr = BYTES / ts_psize;
-	mem = ts_map_huge(BYTES);
+	mem = ts_map_huge(bytes);
 	ts_data_write(mem, 0, nr, seed);
 	got = ts_thp_stat(kb, "anon_fault_alloc") - before;
 	return ts_expect(got == (long)(nr / per), "%zu folios of %zu kB, not %ld",
@@ -116,7 +116,7 @@ static size_t all_tagged(void)
 	ts_unmap(mem, nr);
 
 	/* Tagged from the start, and another time without a write between. */
-	mem = ts_map_huge(BYTES);
+	mem = ts_map_huge(bytes);
 	ts_protect(mem, 0, nr, TS_RWT);
 	ts_write(mem, 0, nr, 3);
 	bad += page_out();
