@@ -358,18 +358,20 @@ gfp_t __metadata_prep_page(struct page *page, unsigned int order, gfp_t gfp)
 	return ready && (gfp & __GFP_ZERO) ? gfp : gfp & ~__GFP_TAGGED;
 }
 
+/* It is live, or was saved with the swap entry and is not restored yet. */
+static bool page_has_metadata(struct page *page)
+{
+	return arch_metadata_live(page) ||
+	       (folio_test_swapcache(page_folio(page)) &&
+		arch_swap_has_metadata(page_swap_entry(page)));
+}
+
 gfp_t __metadata_folio_gfp(struct folio *folio)
 {
 	long i;
 
 	for (i = 0; i < folio_nr_pages(folio); i++) {
-		struct page *page = folio_page(folio, i);
-
-		if (arch_metadata_live(page))
-			return __GFP_TAGGED;
-		/* Not restored yet. */
-		if (folio_test_swapcache(folio) &&
-		    arch_swap_has_metadata(page_swap_entry(page)))
+		if (page_has_metadata(folio_page(folio, i)))
 			return __GFP_TAGGED;
 	}
 	return 0;
@@ -377,7 +379,7 @@ gfp_t __metadata_folio_gfp(struct folio *folio)
 
 bool __metadata_copy_ok(struct page *to, struct page *from)
 {
-	return !arch_metadata_live(from) ||
+	return !page_has_metadata(from) ||
 	       !arch_metadata_reserve(to, GFP_NOWAIT);
 }
 
@@ -387,7 +389,7 @@ int __metadata_copy_prepare(struct page *to, struct page *from,
 	unsigned int i;
 
 	for (i = 0; i < nr; i++) {
-		if (arch_metadata_live(from + i) &&
+		if (page_has_metadata(from + i) &&
 		    arch_metadata_reserve(to + i, GFP_HIGHUSER_MOVABLE))
 			return -ENOMEM;
 	}

@@ -10,6 +10,8 @@
 #include "ts_common.h"
 
 #define NR	512
+#define ROUNDS	16
+#define TAGGED	64
 #define NEED	(TS_NEED_COUNTERS | TS_NEED_REGIONS)
 
 static struct ts_counters before;
@@ -186,40 +188,59 @@ static int huge_used(void)
 	return ts_result(bad);
 }
 
+static size_t some_tagged(unsigned long seed)
+{
+	char *mem = small_pages(TAGGED, TS_RWT);
+	size_t bad;
+
+	ts_write(mem, 0, TAGGED, seed);
+	bad = ts_check(mem, 0, TAGGED, seed);
+	ts_unmap(mem, TAGGED);
+	return bad;
+}
+
+static size_t in_storage(size_t first, size_t nr)
+{
+	struct ts_region r[32];
+	int regions = ts_regions(r, ARRAY_SIZE(r));
+	size_t found = 0;
+
+	for (; nr--; first++)
+		found += !!ts_storage_of(r, regions,
+					 ts_pfn(ballast.mem + first * ts_psize));
+	return found;
+}
+
 /*
- * Pages of tag storage that were data a moment ago, on this CPU, are not handed
- * out for tags, as they would be from its list of free pages.
+ * A page of tag storage is not handed out for tags, right after others got such
+ * pages for data on this CPU, and right after these were freed: it must not be
+ * on this CPU's list of free pages.
  */
 static int after_untagged(void)
 {
-	long free, pages = 0;
-	size_t bad = 0, i, j;
-	char *mem[32];
+	long free = ts_vmstat("nr_free_metadata"), step = free / (2 * ROUNDS);
+	size_t bad = 0, i, lent = 0;
 
 	ts_run_on(0);
-	free = ts_vmstat("nr_free_metadata");
-	if (!ts_ballast_fill(&ballast, free * 3 / 4))
-		ksft_print_msg("%ld pages of tag storage free\n",
-			       ts_vmstat("nr_free_metadata"));
 	begin();
-	for (i = 0; i < 16; i++) {
-		for (j = 0; j < ARRAY_SIZE(mem); j++) {
-			mem[j] = small_pages(8, TS_RW);
-			ts_data_write(mem[j], 0, 8, 1);
-		}
-		for (j = 0; j < ARRAY_SIZE(mem); j++)
-			ts_unmap(mem[j], 8);
-		for (j = 0; j < ARRAY_SIZE(mem); j++) {
-			mem[j] = small_pages(8, TS_RWT);
-			ts_write(mem[j], 0, 8, 2);
-		}
-		for (j = 0; j < ARRAY_SIZE(mem); j++) {
-			bad += ts_check(mem[j], 0, 8, 2);
-			ts_unmap(mem[j], 8);
-		}
-		pages += 8 * ARRAY_SIZE(mem);
+	for (i = 0; i < ROUNDS; i++) {
+		size_t last;
+
+		free -= step;
+		if (!ts_ballast_fill(&ballast, free))
+			break;
+		bad += some_tagged(i);
+		last = ballast.nr - TAGGED;
+		lent += in_storage(last, TAGGED);
+		madvise(ballast.mem + last * ts_psize, TAGGED * ts_psize,
+			MADV_DONTNEED);
+		bad += some_tagged(i);
 	}
-	bad += no_faults("pages beside data that comes and goes", pages);
+	ksft_print_msg("%zu times, %zu pages of data from tag storage\n", i, lent);
+	bad += ts_expect(lent > ROUNDS * TAGGED / 4,
+			 "data to come from tag storage");
+	bad += no_faults("pages beside data that comes and goes",
+			 2 * i * TAGGED);
 	ts_ballast_free(&ballast);
 	return ts_result(bad);
 }

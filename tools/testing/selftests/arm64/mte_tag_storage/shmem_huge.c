@@ -227,39 +227,49 @@ static int storage_used(void)
 	return ts_result(bad);
 }
 
-/* A pipe holds the tag storage of one page: that page is moved. */
+/* A pipe holds the tag storage of page @page, if that is data: it is moved. */
+static size_t one_pinned(const struct ts_ballast *b, int fd, size_t page,
+			 size_t *tried)
+{
+	char *mem = map_file(fd, TS_RW), *at = mem + page * ts_psize;
+	struct iovec iov = { .iov_len = 1 };
+	unsigned long pfn;
+	size_t bad = 0;
+	ssize_t lent;
+	int hold[2];
+
+	ts_data_write(mem, 0, nr, 1);
+	pfn = ts_pfn(at);
+	lent = ts_ballast_storage(b, pfn);
+	if (lent >= 0 && !pipe(hold)) {
+		iov.iov_base = b->mem + lent * ts_psize;
+		*tried += vmsplice(hold[1], &iov, 1, 0) == 1;
+		ts_protect(mem, 0, nr, TS_RWT);
+		bad += now_tagged(mem, 1);
+		bad += ts_expect(pfn != ts_pfn(at), "the page to move");
+		close(hold[0]);
+		close(hold[1]);
+	}
+	ts_unmap(mem, nr);
+	return bad;
+}
+
+/* Not all tag storage is in use: look for pages where it is. */
 static int storage_pinned(void)
 {
 	struct ts_ballast ballast = { };
 	size_t bad = 0, i, tried = 0;
+	int fd[24];
 
 	ts_lend(&ballast, 4);
-	for (i = 0; i < 4; i++) {
-		int fd = new_file(), hold[2];
-		char *mem = map_file(fd, TS_RW);
-		struct iovec iov = { .iov_len = 1 };
-		unsigned long pfn;
-		ssize_t lent;
-
-		ts_data_write(mem, 0, nr, 1);
-		pfn = ts_pfn(mem + i * nr / 4 * ts_psize);
-		lent = ts_ballast_storage(&ballast, pfn);
-		iov.iov_base = ballast.mem + lent * ts_psize;
-		if (lent >= 0 && !pipe(hold)) {
-			tried += vmsplice(hold[1], &iov, 1, 0) == 1;
-			ts_protect(mem, 0, nr, TS_RWT);
-			bad += now_tagged(mem, 1);
-			bad += ts_expect(pfn != ts_pfn(mem + i * nr / 4 *
-						       ts_psize),
-					 "a page to move");
-			close(hold[0]);
-			close(hold[1]);
-		}
-		ts_unmap(mem, nr);
-		close(fd);
+	for (i = 0; i < ARRAY_SIZE(fd) && tried < 4; i++) {
+		fd[i] = new_file();
+		bad += one_pinned(&ballast, fd[i], tried * nr / 4, &tried);
 	}
 	bad += ts_expect(tried, "data in tag storage to pin");
 	bad += ts_lent_check(&ballast);
+	while (i--)
+		close(fd[i]);
 	ts_ballast_free(&ballast);
 	return ts_result(bad);
 }

@@ -14,7 +14,6 @@
 #include "ts_common.h"
 
 #define DISK_NR	(32UL << 20 >> 12)
-#define BYTES	(2UL << 20)
 
 static char *mem;
 static size_t nr, per;
@@ -27,17 +26,17 @@ static unsigned long *pfns;
 static size_t get_cached(size_t kb, int prot)
 {
 	static const size_t sizes[] = { 16, 32, 64, 128, 256, 512, 1024, 2048 };
-	size_t i, swapped;
+	size_t bytes = kb > 64 ? 2UL << 20 : 512UL << 10, i, swapped;
 	char name[64];
 
 	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
 		snprintf(name, sizeof(name), "hugepages-%zukB/enabled", sizes[i]);
 		ts_thp_set(name, sizes[i] == kb ? "madvise" : "never");
 	}
-	nr = BYTES / ts_psize;
+	nr = bytes / ts_psize;
 	per = kb * 1024 / ts_psize;
 	pfns = calloc(nr, sizeof(*pfns));
-	mem = ts_map_huge(BYTES);
+	mem = ts_map_huge(bytes);
 	ts_protect(mem, 0, nr, prot);
 	if (prot & PROT_MTE)
 		ts_write(mem, 0, nr, 1);

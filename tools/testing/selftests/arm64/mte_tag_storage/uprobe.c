@@ -16,6 +16,7 @@
 #include "ts_common.h"
 
 #define NR	64
+#define STEP	8	/* pages from probe to probe; to remove one takes long */
 #define SEED	1
 #define TRACE	"/sys/kernel/tracing"
 #define EVENTS	TRACE "/uprobe_events"
@@ -87,7 +88,7 @@ static void unmap_code(void)
 	close(fd);
 }
 
-/* A probe at the beginning of each page. */
+/* A probe at the beginning of some pages. */
 static bool probe(void)
 {
 	char line[128];
@@ -97,7 +98,7 @@ static bool probe(void)
 	out = open(EVENTS, O_WRONLY | O_TRUNC);
 	if (out < 0)
 		return false;
-	for (i = 0; i < NR; i++) {
+	for (i = 0; i < NR; i += STEP) {
 		int len = snprintf(line, sizeof(line),
 				   "p:" GROUP "/page%zu /proc/%d/fd/%d:%zu\n",
 				   i, getpid(), fd, i * ts_psize);
@@ -137,9 +138,9 @@ static size_t check_code(bool tagged, bool probed)
 		bad += ts_expect(fn() == (int)i + 1, "code of page %zu", i);
 	}
 	ts_tco(false);
-	return bad + ts_expect(probes == (probed ? NR : 0),
-			       "%d probes in place, not %zu", probed ? NR : 0,
-			       probes);
+	return bad + ts_expect(probes == (probed ? NR / STEP : 0),
+			       "%d probes in place, not %zu",
+			       probed ? NR / STEP : 0, probes);
 }
 
 static size_t probed(bool own, bool waits)
@@ -155,9 +156,10 @@ static size_t probed(bool own, bool waits)
 	for (i = 0; i < NR; i++)
 		pfn[i] = ts_pfn(mem + i * ts_psize);
 	bad += ts_expect(probe(), "to set probes");
-	for (i = 0; i < NR; i++)
+	for (i = 0; i < NR; i += STEP)
 		moved += ts_pfn(mem + i * ts_psize) != pfn[i];
-	bad += ts_expect(moved == NR, "all pages to be copied, not %zu", moved);
+	bad += ts_expect(moved == NR / STEP,
+			 "%d pages to be copied, not %zu", NR / STEP, moved);
 	bad += check_code(!waits, true);
 	unprobe();
 	bad += check_code(!waits, false);
