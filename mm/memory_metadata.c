@@ -213,6 +213,14 @@ static int adopt_source(struct folio *folio)
 	return 0;
 }
 
+/* A per-cpu batch has a reference, so what is in one does not migrate. */
+static bool in_lru_batch(struct folio *folio)
+{
+	if (!folio_test_lru(folio))
+		return !__folio_test_movable(folio);
+	return folio_ref_count(folio) != folio_expected_ref_count(folio) + 1;
+}
+
 static bool isolate_page(struct page *page, gfp_t gfp, struct list_head *list)
 {
 	struct folio *folio = page_folio(page);
@@ -230,7 +238,7 @@ static bool isolate_page(struct page *page, gfp_t gfp, struct list_head *list)
 	if (!(gfp & __GFP_FS) && folio_mapping(folio))
 		goto put;
 
-	if (!folio_test_lru(folio) && !__folio_test_movable(folio))
+	if (in_lru_batch(folio))
 		lru_add_drain();
 	isolated = isolate_folio_to_list(folio, list);
 put:
@@ -569,6 +577,8 @@ static bool replace_page(struct page *page)
 
 	folio_get(folio);
 	putback_movable_pages(&list);
+	/* From the batch it could not be isolated again. */
+	lru_add_drain();
 	return false;
 }
 
@@ -654,8 +664,10 @@ static vm_fault_t resolve_pte(struct vm_fault *vmf)
 		return 0;
 	}
 
-	/* On a per-cpu batch it could neither be isolated nor split. */
-	if (!PageLRU(page))
+	/* It could neither be migrated nor split, on whatever CPU it is. */
+	if (in_lru_batch(page_folio(page)))
+		lru_add_drain();
+	if (in_lru_batch(page_folio(page)))
 		lru_add_drain_all();
 	if (!replace_page(page))
 		return wait_and_retry(vmf, page);

@@ -141,62 +141,56 @@ static size_t run(const struct race *r)
 	return bad + ts_expect(!in_storage, "no tagged page in tag storage");
 }
 
-/* To the other node, with its tag storage free or holding data. */
-static size_t nodes(const struct race *r, bool used)
+/* The two moments, for each way to move. */
+static const struct race pin_races[] = {
+	{ "alloc_migration_target", true, pin, unpin },
+	{ "try_to_migrate", false, pin, unpin },
+};
+
+static const struct race node_races[] = {
+	{ "alloc_migration_target", true, to_node, NULL },
+	{ "try_to_migrate", false, to_node, NULL },
+};
+
+static size_t from_node(const struct race *r)
 {
-	struct ts_ballast ballast = { };
 	size_t bad;
 
-	nr_regions = ts_regions(regions, ARRAY_SIZE(regions));
-	if (used)
-		ts_lend(&ballast, 4);
 	ts_run_on(0);
 	moved_node = 1;
 	mem = ts_map(NR, TS_RW, 0);
 	madvise(mem, NR * ts_psize, MADV_NOHUGEPAGE);
 	ts_data_write(mem, 0, NR, SEED);
 	bad = run(r);
-	if (used) {
-		bad += ts_lent_check(&ballast);
-		ts_ballast_free(&ballast);
-	}
 	ts_unmap(mem, NR);
 	return bad;
 }
 
-static int node_allocated(void)
-{
-	static const struct race r = {
-		.slow = "alloc_migration_target", .access = true, .move = to_node,
-	};
-
-	return ts_result(nodes(&r, false) + nodes(&r, true));
-}
-
-static int node_unmapped(void)
-{
-	static const struct race r = {
-		.slow = "try_to_migrate", .access = false, .move = to_node,
-	};
-
-	return ts_result(nodes(&r, false) + nodes(&r, true));
-}
-
-/* Pages in tag storage are what a pin for long moves. */
-static size_t longterm(const struct race *r)
+/* To the other node, with the tag storage free or holding data. */
+static int nodes(void)
 {
 	struct ts_ballast ballast = { };
-	size_t i, nr = 0, bad = 0;
+	size_t bad, i;
 
-	gup_fd = open(GUP_TEST, O_RDWR);
-	if (gup_fd < 0)
-		return ts_expect(false, GUP_TEST " (CONFIG_GUP_TEST)");
 	nr_regions = ts_regions(regions, ARRAY_SIZE(regions));
+	for (i = 0, bad = 0; i < ARRAY_SIZE(node_races); i++)
+		bad += from_node(&node_races[i]);
 	ts_lend(&ballast, 4);
-	/* Brought together, as a mapping of its own. */
+	for (i = 0; i < ARRAY_SIZE(node_races); i++)
+		bad += from_node(&node_races[i]);
+	bad += ts_lent_check(&ballast);
+	ts_ballast_free(&ballast);
+	return ts_result(bad);
+}
+
+/* Pages that lie in tag storage become a mapping of their own. */
+static bool take_lent(struct ts_ballast *ballast)
+{
+	size_t i, nr = 0;
+
 	mem = ts_map(NR, TS_RW, MAP_NORESERVE);
-	for (i = 0; i < ballast.nr && nr < NR; i++) {
-		char *page = ballast.mem + i * ts_psize;
+	for (i = 0; i < ballast->nr && nr < NR; i++) {
+		char *page = ballast->mem + i * ts_psize;
 
 		if (!ts_storage_of(regions, nr_regions, ts_pfn(page)))
 			continue;
@@ -204,51 +198,42 @@ static size_t longterm(const struct race *r)
 			   MREMAP_MAYMOVE | MREMAP_FIXED,
 			   mem + nr * ts_psize) == MAP_FAILED)
 			ksft_exit_fail_msg("mremap failed\n");
-		ballast.lent--;
+		ballast->lent--;
 		nr++;
 	}
-	if (nr == NR) {
+	return nr == NR;
+}
+
+/* A pin for long moves what lies in tag storage. */
+static int longterm(void)
+{
+	struct ts_ballast ballast = { };
+	size_t i, bad = 0;
+
+	gup_fd = open(GUP_TEST, O_RDWR);
+	if (gup_fd < 0)
+		return ts_skip("no " GUP_TEST " (CONFIG_GUP_TEST)");
+	nr_regions = ts_regions(regions, ARRAY_SIZE(regions));
+	ts_lend(&ballast, 4);
+	for (i = 0; i < ARRAY_SIZE(pin_races) && !bad; i++) {
+		bad += ts_expect(take_lent(&ballast), "pages in tag storage");
+		if (bad)
+			break;
 		ts_data_write(mem, 0, NR, SEED);
-		bad = run(r);
-	} else {
-		bad = ts_expect(false, "pages in tag storage");
+		bad += run(&pin_races[i]);
+		ts_unmap(mem, NR);
 	}
 	bad += ts_lent_check(&ballast);
-	ts_unmap(mem, NR);
 	ts_ballast_free(&ballast);
 	close(gup_fd);
-	return bad;
-}
-
-static int pin_allocated(void)
-{
-	static const struct race r = {
-		.slow = "alloc_migration_target", .access = true, .move = pin,
-		.undo = unpin,
-	};
-
-	return ts_result(longterm(&r));
-}
-
-static int pin_unmapped(void)
-{
-	static const struct race r = {
-		.slow = "try_to_migrate", .access = false, .move = pin,
-		.undo = unpin,
-	};
-
-	return ts_result(longterm(&r));
+	return ts_result(bad);
 }
 
 #define NEED	(TS_NEED_ROOT | TS_NEED_CPUS | TS_NEED_COUNTERS | TS_NEED_REGIONS)
 
 static const struct ts_case cases[] = {
-	{ "longterm pin, tagged after the allocation", pin_allocated, NEED },
-	{ "longterm pin, tagged while unmapped", pin_unmapped, NEED },
-	{ "move_pages, tagged after the allocation", node_allocated,
-	  NEED | TS_NEED_NODES },
-	{ "move_pages, tagged while unmapped", node_unmapped,
-	  NEED | TS_NEED_NODES },
+	{ "longterm pin", longterm, NEED },
+	{ "move_pages", nodes, NEED | TS_NEED_NODES },
 };
 
 int main(void)

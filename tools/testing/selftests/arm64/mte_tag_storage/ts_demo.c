@@ -36,10 +36,12 @@ static void wrong_args(void)
 
 static void print_step(int step, size_t tagged, size_t data, bool ok)
 {
-	long total = ts_meminfo("MetadataTotal");
-	long free = ts_meminfo("MetadataFree");
-	long reserved = ts_meminfo("MetadataReserved");
+	long total, free, reserved;
 
+	ts_fold();
+	total = ts_meminfo("MetadataTotal");
+	free = ts_meminfo("MetadataFree");
+	reserved = ts_meminfo("MetadataReserved");
 	printf("step=%d tagged_mib=%zu untagged_mib=%zu available=%ld ", step,
 	       tagged * ts_psize >> 20, data * ts_psize >> 20,
 	       ts_meminfo("MemAvailable"));
