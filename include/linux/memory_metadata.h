@@ -371,11 +371,8 @@ static inline struct folio *metadata_require(struct folio *folio,
 	return folio;
 }
 
-static inline int metadata_vma_prepare(struct folio *folio,
-				       struct vm_area_struct *vma)
-{
-	return 0;
-}
+/* A macro, as a function that is called changes what the compiler inlines. */
+#define metadata_vma_prepare(folio, vma)	0
 
 static inline bool metadata_refuse_pmd(struct vm_area_struct *vma,
 				       struct folio *folio)
