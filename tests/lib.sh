@@ -132,8 +132,8 @@ expect_skips()
 # Our selftests by the machine that they want. Those that fill all memory again
 # and again want a small one, some have use for a second memory node; all others
 # have 1 GiB. Every one has a disk to swap to.
-SMALL="gup_force kill longterm memcg mlock pin_io pinned ptrace_kinds reserve_ways"
-NODES="contpte damon migrate move_race nodes"
+SMALL="gup_force hints kill lent_kinds longterm memcg mlock pin_io pinned ptrace_kinds reserve_ways"
+NODES="damon migrate move_race nodes"
 # These take the longest, and run beside the others.
 LONG="collapse_race uprobe"
 # One test for each part of the mechanism; the rest look at one path each.

@@ -164,6 +164,26 @@ static int one_page(void)
 	return ts_result(bad);
 }
 
+/* The first page whose tags are stored where those of @page are. */
+static unsigned long block_of(const char *page)
+{
+	static struct ts_region r[32];
+	static int nr;
+	unsigned long pfn = ts_pfn(page);
+	int i;
+
+	if (!nr)
+		nr = ts_regions(r, ARRAY_SIZE(r));
+	for (i = 0; i < nr; i++) {
+		unsigned long cover = TS_COVER * r[i].block_pages;
+
+		if (pfn >= r[i].data_pfn &&
+		    pfn < r[i].data_pfn + r[i].data_pages)
+			return pfn - (pfn - r[i].data_pfn) % cover;
+	}
+	return 0;
+}
+
 /*
  * The last holder of a block goes. A block lingers until the CPU has the next
  * one of that kind, so there have to be two.
@@ -176,45 +196,66 @@ static void *leave(void *arg)
 	ts_be_slow(true);
 	pthread_barrier_wait(&barrier);
 	madvise(r->mem + r->first * ts_psize, ts_psize, MADV_DONTNEED);
-	madvise(r->mem + (r->first + TS_COVER) * ts_psize, ts_psize,
-		MADV_DONTNEED);
+	madvise(r->mem + r->second * ts_psize, ts_psize, MADV_DONTNEED);
 	ts_be_slow(false);
 	return NULL;
 }
 
+/*
+ * @page and its neighbour have their tags in one block, and only @page holds
+ * it. The last page of all holds another one.
+ */
+static size_t leave_and_come(char *mem, size_t page, size_t last)
+{
+	struct round r = { .mem = mem, .first = page, .second = last };
+	pthread_t thread;
+
+	ts_protect(mem, last, 1, TS_RWT);
+	ts_tags_write(mem, last, 1, SEED);
+	ts_protect(mem, page, 1, TS_RWT);
+	ts_tags_write(mem, page, 1, SEED);
+	ts_protect(mem, page + 1, 1, TS_RWT);
+	if (pthread_create(&thread, NULL, leave, &r))
+		ksft_exit_fail_msg("no thread\n");
+	pthread_barrier_wait(&barrier);
+	come_between();
+	r.bad += touch(mem, page + 1);
+	pthread_join(thread, NULL);
+	r.bad += ts_check(mem, page + 1, 1, SEED);
+	r.bad += ts_tags_zero(mem, page, 1);
+	return r.bad + ts_expect(!ts_load(mem + page * ts_psize),
+				 "an empty page");
+}
+
 static int while_given_back(void)
 {
-	size_t nr = 40 * TS_COVER, bad = 0, i;
+	size_t nr = 4096, bad = 0, done = 0, i;
+	char *mem = ts_map(nr, TS_RW, 0);
+	unsigned long used = 0;
 
+	madvise(mem, nr * ts_psize, MADV_NOHUGEPAGE);
+	ts_data_write(mem, 0, nr, SEED);
 	pthread_barrier_init(&barrier, NULL, 2);
 	slow = ts_slow("metadata_give", USEC);
 	ts_run_on(0);
-	for (i = 0; i < ROUNDS && !bad; i++) {
-		/* Single pages wait, freed pages come back: base pages then. */
-		char *mem = ts_map_none(nr, SEED);
-		struct round r = { .mem = mem, .first = i % 8 * TS_COVER };
-		size_t near = r.first + 1;
-		pthread_t thread;
+	/* From each end, as the first one's block must not be the second's. */
+	for (i = 0; i < nr / 4 && done < ROUNDS && !bad; i++) {
+		unsigned long block = block_of(mem + i * ts_psize);
+		size_t last = nr - 64 - done * TS_COVER;
 
-		ts_tags_write(mem, r.first, 1, SEED);
-		ts_tags_write(mem, r.first + TS_COVER, 1, SEED);
-		if (pthread_create(&thread, NULL, leave, &r))
-			ksft_exit_fail_msg("no thread\n");
-		pthread_barrier_wait(&barrier);
-		come_between();
-		r.bad += ts_tags_zero(mem, near, 4);
-		r.bad += ts_data_check(mem, near, 4, SEED);
-		ts_tags_write(mem, near, 4, SEED);
-		pthread_join(thread, NULL);
-		bad += r.bad + ts_check(mem, near, 4, SEED);
-		bad += ts_tags_zero(mem, r.first, 1);
-		bad += ts_expect(!ts_load(mem + r.first * ts_psize),
-				 "an empty page");
-		ts_unmap(mem, nr);
+		if (block == used || block != block_of(mem + (i + 1) * ts_psize) ||
+		    block == block_of(mem + last * ts_psize))
+			continue;
+		used = block;
+		bad += leave_and_come(mem, i, last);
+		done++;
 	}
+	bad += ts_expect(done == ROUNDS, "%d pairs of neighbours, not %zu",
+			 ROUNDS, done);
 	bad += ts_expect(!slow || ts_slow_hits() > 0, "delays to take place");
 	ts_slow(NULL, 0);
 	pthread_barrier_destroy(&barrier);
+	ts_unmap(mem, nr);
 	return ts_result(bad);
 }
 
@@ -226,7 +267,8 @@ static const struct ts_case cases[] = {
 	{ "another page of a block just taken", while_published,
 	  NEED | TS_NEED_THP },
 	{ "the same page", one_page, NEED | TS_NEED_THP },
-	{ "a block that is being given back", while_given_back, NEED },
+	{ "a block that is being given back", while_given_back,
+	  NEED | TS_NEED_REGIONS },
 };
 
 int main(void)

@@ -258,49 +258,6 @@ static size_t made_small(unsigned int round)
 	return bad;
 }
 
-/* Folios now on @node; one page of a folio takes all of it. */
-static size_t move_to(int node)
-{
-	int nodes[GROUPS], status[GROUPS];
-	size_t i, on_node = 0;
-	void *pages[GROUPS];
-
-	for (i = 0; i < GROUPS; i++) {
-		pages[i] = mem + i * GROUP * ts_psize;
-		nodes[i] = node;
-		status[i] = -1;
-	}
-	syscall(__NR_move_pages, 0, GROUPS, pages, nodes, status, MPOL_MF_MOVE);
-	for (i = 0; i < GROUPS; i++)
-		on_node += status[i] == node &&
-			   ts_folio_pages(pages[i]) == GROUP;
-	return on_node;
-}
-
-/* Unmapped by migration, and mapped again in another place. */
-static size_t migrated(unsigned int round)
-{
-	size_t bad, moved;
-	int i;
-
-	bad = make_holes(round);
-	for (i = 1; i >= 0; i--) {
-		moved = move_to(i);
-		bad += ts_expect(moved > GROUPS / 2,
-				 "most of %lu folios on node %d, not %zu",
-				 GROUPS, i, moved);
-	}
-	/* Other places in two nodes, and so more blocks than there were. */
-	bad += verify(mem, round, 0, 0, GROUPS);
-	bad += unfold(mem, round);
-	moved = move_to(1);
-	bad += ts_expect(moved > GROUPS / 2,
-			 "most of %lu folios on node 1, not %zu", GROUPS, moved);
-	bad += ts_check(mem, 0, NR, round);
-	ts_unmap(mem, NR);
-	return bad;
-}
-
 static int rounds(size_t (*fn)(unsigned int round))
 {
 	unsigned int round;
@@ -352,11 +309,6 @@ static int case_split(void)
 	return rounds(made_small);
 }
 
-static int case_migrated(void)
-{
-	return rounds(migrated);
-}
-
 static const struct ts_case cases[] = {
 	{ "mprotect", case_protected, NEED },
 	{ "munmap", case_unmapped, NEED },
@@ -365,7 +317,6 @@ static const struct ts_case cases[] = {
 	{ "mremap", case_remapped, NEED },
 	{ "fork", case_forked, NEED },
 	{ "split", case_split, NEED },
-	{ "move_pages", case_migrated, NEED | TS_NEED_NODES },
 };
 
 int main(void)

@@ -56,6 +56,32 @@ static int untouched(void)
 	return ts_result(bad);
 }
 
+/* Beside pages in use, in their page tables: pages in swap, and none. */
+static int holes(void)
+{
+	char *mem = ts_map(NR, TS_RW, 0);
+	size_t i, bad = 0;
+
+	madvise(mem, NR * ts_psize, MADV_NOHUGEPAGE);
+	for (i = 0; i < NR; i += 4)
+		ts_data_write(mem, i, 2, 1);
+	for (i = 0; i < NR; i += 4)
+		madvise(mem + (i + 1) * ts_psize, ts_psize, MADV_PAGEOUT);
+	ksft_print_msg("%zu pages of %u in swap\n", ts_swapped(mem, 0, NR), NR);
+
+	ts_protect(mem, 0, NR, TS_RWT);
+	for (i = 0; i < NR; i += 4)
+		bad += now_tagged(mem, i, 1, 1);
+	for (i = 0; i < NR; i += 4) {
+		bad += now_tagged(mem, i + 1, 1, 1);
+		bad += ts_tags_zero(mem, i + 2, 2);
+		bad += ts_expect(!ts_load(mem + (i + 2) * ts_psize),
+				 "zero data in page %zu", i + 2);
+	}
+	ts_unmap(mem, NR);
+	return ts_result(bad);
+}
+
 /* Ranges that begin and end within blocks and page tables; then the rest. */
 static int partial(void)
 {
@@ -266,6 +292,7 @@ static int pmd_fault(void)
 static const struct ts_case cases[] = {
 	{ "data kept, tags zero, tags hold", whole, 0 },
 	{ "pages not touched before", untouched, 0 },
+	{ "pages in swap, and none", holes, 0 },
 	{ "partial ranges", partial, 0 },
 	{ "every second page", stripes, 0 },
 	{ "mprotect reserves nothing, touching does", lazy, TS_NEED_COUNTERS },

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <sys/ptrace.h>
@@ -113,6 +114,29 @@ static void untouched(void)
 	ts_protect(mem, 0, NR, TS_RWT);
 }
 
+/* In one call, so many pages that each of many blocks takes a fault. */
+static int peek_at_once(void)
+{
+	size_t nr = 8 * NR, len = nr * GRANULES, i, bad;
+	unsigned char *all = malloc(len);
+	struct iovec iov = { .iov_base = all, .iov_len = len };
+	pid_t pid;
+
+	mem = ts_map(nr, TS_RW, 0);
+	ts_data_write(mem, 0, nr, 1);
+	ts_protect(mem, 0, nr, TS_RWT);
+	memset(all, 0xff, len);
+	pid = traced(check_zero);
+	bad = ts_expect(!ptrace(PTRACE_PEEKMTETAGS, pid, mem, &iov) &&
+			iov.iov_len == len, "%zu tags, is %zu", len, iov.iov_len);
+	for (i = 0; i < len && !bad; i++)
+		bad += ts_expect(!all[i], "tag %zu to be zero", i);
+	bad += let_go(pid);
+	ts_unmap(mem, nr);
+	free(all);
+	return ts_result(bad);
+}
+
 static int peek_untouched(void)
 {
 	size_t page, bad = 0;
@@ -209,6 +233,7 @@ static int tagged(void)
 
 static const struct ts_case cases[] = {
 	{ "peek before the first access", peek_untouched, 0 },
+	{ "peek of many pages at once", peek_at_once, 0 },
 	{ "poke before the first access", poke_untouched, 0 },
 	{ "poke of every second page", poke_half, 0 },
 	{ "pages without memory", never_touched, 0 },
