@@ -132,7 +132,7 @@ expect_skips()
 # Our selftests by the machine that they want. Those that fill all memory again
 # and again want a small one, some have use for a second memory node; all others
 # have 1 GiB. Every one has a disk to swap to.
-SMALL="gup_force hints kill lent_kinds longterm memcg mlock pin_io pinned ptrace_kinds reserve_ways"
+SMALL="gup_force kill longterm memcg mlock pinned ptrace_kinds reserve_ways"
 NODES="damon migrate move_race nodes"
 # These take the longest, and run beside the others.
 LONG="collapse_race uprobe"
@@ -153,11 +153,10 @@ filtered()
 {
 	local filter=$1
 	shift
-	if [[ $filter == core ]]; then
-		printf '%s\n' "$@" | grep -xFf <(tr -s ' \t' '\n' <<<"$CORE") || true
-	else
-		printf '%s\n' "$@"
-	fi
+	case $filter in
+	core) printf '%s\n' "$@" | grep -xFf <(tr -s ' \t' '\n' <<<"$CORE") || true ;;
+	all) printf '%s\n' "$@" ;;
+	esac
 }
 
 # boot_group GROUP NAME... -- KERNEL ARGUMENT...: the selftests NAME in one guest;
@@ -177,8 +176,8 @@ boot_group()
 }
 
 # boot_selftests KERNEL LIMIT FILTER WORD...: our selftests, two guests at a
-# time, as most tests use one CPU. FILTER is "all" or "core". All must pass and
-# none be skipped.
+# time, as most tests use one CPU. FILTER is that of filtered(). All must pass
+# and none be skipped.
 boot_selftests()
 {
 	local kernel=$1 limit=$2 filter=$3 words=("${@:4}") layout rc=0 group

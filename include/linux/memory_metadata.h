@@ -372,7 +372,7 @@ static inline struct folio *metadata_require(struct folio *folio,
 }
 
 /* A macro, as a function that is called changes what the compiler inlines. */
-#define metadata_vma_prepare(folio, vma)	0
+#define metadata_vma_prepare(folio, vma)	({ 0; })
 
 static inline bool metadata_refuse_pmd(struct vm_area_struct *vma,
 				       struct folio *folio)
