@@ -7,6 +7,8 @@
 K ?= on
 # The one test that "make test" runs; empty for all.
 T ?=
+# The one workload that "make bench" measures; empty for all.
+B ?=
 # The one mutant that "make mutants" runs; empty for all.
 M ?=
 
@@ -14,7 +16,7 @@ export BUILD DISCARD JOBS BASE_VERSION
 
 .DEFAULT_GOAL := help
 .PHONY: help setup fetch emulator tree refresh series stat lint bisect \
-	kernel guest run test test-all selftests mutants clean
+	kernel guest run test test-all selftests mutants bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -79,6 +81,11 @@ mutants: ## a kernel without each hook, or M=NAME alone, and the test that notic
 	@scripts/setup
 	@scripts/tree -u
 	@scripts/mutants $(M)
+
+bench: ## count instructions of all workloads, or of B=NAME, on three kernels
+	@scripts/setup
+	@scripts/tree -u
+	@scripts/bench $(B)
 
 clean: ## remove build/ but for downloads and the compiler's cache
 	@scripts/clean
