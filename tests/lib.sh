@@ -40,24 +40,24 @@ boot_as()
 	"$TOP/scripts/boot" -n "$TEST.$suffix" "$@"
 }
 
-# layout_arguments LAYOUT: those of scripts/boot for the device tree
-# dts/LAYOUT.dts, one per line.
-layout_arguments()
+# make_layout LAYOUT: make the device tree dts/LAYOUT.dts, and set LAYOUT to the
+# arguments of scripts/boot for it. Not in a subshell, where a failure to make it
+# would be lost and the machine boot with its own tree.
+make_layout()
 {
 	local dtb=$BUILD/dtb/$1.$TEST.dtb
 	mkdir -p "$BUILD/dtb"
 	"$TOP/scripts/mkdtb" "$1" "$dtb" "${LAYOUT_MACHINE[@]}" \
-		-cpu "$LAYOUT_CPU" -smp 2 >&2
-	printf '%s\n' "${LAYOUT_MACHINE[@]}" -c "$LAYOUT_CPU" -d "$dtb"
+		-cpu "$LAYOUT_CPU" -smp 2 || fail "no device tree of $1"
+	LAYOUT=("${LAYOUT_MACHINE[@]}" -c "$LAYOUT_CPU" -d "$dtb")
 }
 
 # boot_layout LAYOUT KERNEL ARGUMENT...: boot with the device tree dts/LAYOUT.dts.
 boot_layout()
 {
-	local arguments
-	mapfile -t arguments < <(layout_arguments "$1")
+	make_layout "$1"
 	shift
-	boot "${arguments[@]}" "$@"
+	boot "${LAYOUT[@]}" "$@"
 }
 
 # expect_status STATUS COMMAND...
@@ -129,6 +129,7 @@ expect_skips()
 	[[ -z $unexpected ]] || fail "skipped without being expected to: $unexpected"
 }
 
+SELFTESTS=$TOP/tools/testing/selftests/arm64/mte_tag_storage
 # Our selftests by the machine that they want. Those that fill all memory again
 # and again want a small one, some have use for a second memory node; all others
 # have 1 GiB. Every one has a disk to swap to.
@@ -144,7 +145,7 @@ CORE="accounting concurrent fork_cow gup hog longterm migrate mmap_fault
 # others: the selftests that are in no list, one per line.
 others()
 {
-	(cd "$TOP/tools/testing/selftests/arm64/mte_tag_storage" && ls ./*.c) |
+	(cd "$SELFTESTS" && ls ./*.c) |
 		sed 's,^\./,,; s/\.c$//; /^ts_/d' | grep -vxFf <(tr ' ' '\n' <<<"$SMALL $NODES $LONG")
 }
 
@@ -180,12 +181,15 @@ boot_group()
 # and none be skipped.
 boot_selftests()
 {
-	local kernel=$1 limit=$2 filter=$3 words=("${@:4}") layout rc=0 group
-	mapfile -t layout < <(layout_arguments good-numa)
+	local kernel=$1 limit=$2 filter=$3 words=("${@:4}") rc=0 group name
+	for name in $SMALL $NODES $LONG $CORE; do
+		[[ -e $SELFTESTS/$name.c ]] || fail "tests/lib.sh names a selftest $name that is not there"
+	done
+	make_layout good-numa
 	# shellcheck disable=SC2046,SC2086 # one word per test
 	{
 		boot_group small $(filtered "$filter" $SMALL) -- "$kernel" -t "$limit" -m 396 || rc=$?
-		boot_group nodes $(filtered "$filter" $NODES) -- "$kernel" -t "$limit" "${layout[@]}" || rc=$?
+		boot_group nodes $(filtered "$filter" $NODES) -- "$kernel" -t "$limit" "${LAYOUT[@]}" || rc=$?
 		boot_group long $(filtered "$filter" $LONG) -- "$kernel" -t "$limit" -m 1056 || rc=$?
 		(( rc == 0 ))
 	} &

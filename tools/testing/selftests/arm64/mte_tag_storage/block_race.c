@@ -229,7 +229,7 @@ static size_t leave_and_come(char *mem, size_t page, size_t last)
 
 static int while_given_back(void)
 {
-	size_t nr = 4096, bad = 0, done = 0, i;
+	size_t nr = 8192, bad = 0, done = 0, i;
 	char *mem = ts_map(nr, TS_RW, 0);
 	unsigned long used = 0;
 
@@ -239,7 +239,7 @@ static int while_given_back(void)
 	slow = ts_slow("metadata_give", USEC);
 	ts_run_on(0);
 	/* From each end, as the first one's block must not be the second's. */
-	for (i = 0; i < nr / 4 && done < ROUNDS && !bad; i++) {
+	for (i = 0; i < nr / 2 && done < ROUNDS && !bad; i++) {
 		unsigned long block = block_of(mem + i * ts_psize);
 		size_t last = nr - 64 - done * TS_COVER;
 

@@ -43,6 +43,9 @@
 /* Ordinary memory that ts_ballast_fill() takes in base pages. */
 #define TS_BASE_KB	(32 * 1024)
 
+/* In units of 0.01 % of a zone, between two of its watermarks. */
+#define SCALE		"/proc/sys/vm/watermark_scale_factor"
+
 #define PM_PRESENT	0x8000000000000000UL
 #define PM_SWAPPED	0x4000000000000000UL
 #define PM_PFN		0x007fffffffffffffUL
@@ -1060,7 +1063,7 @@ static bool populate(char *mem, size_t *nr, size_t more)
  * and never from tag storage. Some base pages in between, from all over memory,
  * so that each part of tag storage has pages that it covers among them.
  */
-static void ballast_bulk(struct ts_ballast *b)
+static void ballast_bulk(struct ts_ballast *b, long leave_kb)
 {
 	size_t base = (1 << 20) / ts_psize;
 	char enabled[128] = "";
@@ -1072,12 +1075,15 @@ static void ballast_bulk(struct ts_ballast *b)
 	if (never)
 		ts_write_file(THP_DIR "enabled", "madvise");
 
+	b->max = ts_meminfo("MemTotal") * 1024 / ts_psize;
+	b->mem = ts_map(b->max, TS_RW, MAP_NORESERVE);
+	madvise(b->mem, b->max * ts_psize, MADV_NOHUGEPAGE);
 	b->bulk = ts_map(b->max, TS_RW, MAP_NORESERVE);
 	madvise(b->bulk, b->max * ts_psize, MADV_HUGEPAGE);
 	/* Children have no part in it. */
 	madvise(b->bulk, b->max * ts_psize, MADV_DONTFORK);
 
-	while (ts_meminfo("MemFree") - ts_meminfo("MetadataFree") > TS_BASE_KB &&
+	while (ts_meminfo("MemFree") - ts_meminfo("MetadataFree") > leave_kb &&
 	       b->bulk_nr + 15 * base <= b->max)
 		if (!populate(b->bulk, &b->bulk_nr, 14 * base) ||
 		    !populate(b->mem, &b->nr, base))
@@ -1096,12 +1102,8 @@ bool ts_ballast_fill(struct ts_ballast *b, long leave)
 	size_t chunk = (1 << 20) / ts_psize;
 	long floor_kb = ts_floor_kb();
 
-	if (!b->mem) {
-		b->max = ts_meminfo("MemTotal") * 1024 / ts_psize;
-		b->mem = ts_map(b->max, TS_RW, MAP_NORESERVE);
-		madvise(b->mem, b->max * ts_psize, MADV_NOHUGEPAGE);
-		ballast_bulk(b);
-	}
+	if (!b->mem)
+		ballast_bulk(b, TS_BASE_KB);
 
 	while (b->nr + chunk < b->max) {
 		if (ts_vmstat("nr_free_metadata") <= leave)
@@ -1245,6 +1247,28 @@ ssize_t ts_ballast_storage(const struct ts_ballast *b, unsigned long pfn)
 }
 
 /*
+ * Fill tag storage with base pages. It is used for them once the other memory is
+ * down to the high watermark, which is made 20 % of a zone; at 10 % reclaim would
+ * begin.
+ */
+static void lend_fill(struct ts_ballast *b)
+{
+	size_t chunk = (1 << 20) / ts_psize;
+	long total = ts_meminfo("MemTotal");
+	char old[32] = "10";
+
+	ts_read_file(SCALE, old, sizeof(old));
+	ts_set(SCALE, "1000");
+	ballast_bulk(b, total * 17 / 100);
+	while (ts_vmstat("nr_free_metadata") > 64 && b->nr + chunk < b->max &&
+	       ts_meminfo("MemFree") - ts_meminfo("MetadataFree") >
+	       total * 14 / 100)
+		if (!populate(b->mem, &b->nr, chunk))
+			break;
+	ts_write_file(SCALE, old);
+}
+
+/*
  * Fill memory, then let go what does not lie in tag storage, and of every four
  * pages of tag storage all but @quarters. What remains is data in tag storage
  * beside much free memory: whoever needs that storage has to move the data.
@@ -1257,7 +1281,7 @@ size_t ts_lend(struct ts_ballast *b, unsigned int quarters)
 	int nr = ts_regions(r, ARRAY_SIZE(r));
 	size_t i, first = 0;
 
-	ts_ballast_fill(b, 64);
+	lend_fill(b);
 	madvise(b->bulk, b->bulk_nr * ts_psize, MADV_DONTNEED);
 	b->bulk_nr = 0;
 
