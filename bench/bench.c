@@ -154,7 +154,7 @@ void bench_load_pages(const char *mem, size_t nr)
 static const struct bench_workload *find(const char *name)
 {
 	static const struct bench_workload *const lists[] = {
-		bench_plain, bench_tagged, bench_load,
+		bench_plain, bench_tagged, bench_load, bench_mixed, bench_scale,
 	};
 	const struct bench_workload *w;
 	size_t i;

@@ -45,7 +45,8 @@ struct bench_workload {
 	unsigned int reps;
 };
 
-extern const struct bench_workload bench_plain[], bench_tagged[], bench_load[];
+extern const struct bench_workload bench_plain[], bench_tagged[], bench_load[],
+	bench_scale[], bench_mixed[];
 
 /* The options that the workload was started with. */
 extern unsigned int bench_reps;
