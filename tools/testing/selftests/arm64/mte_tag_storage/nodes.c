@@ -2,8 +2,9 @@
 /*
  * Tagged pages, pages that wait for their tag storage, and huge pages of both
  * kinds go from one memory node to the other and back, and keep data and tags:
- * by NUMA balancing, by migrate_pages() and by move_pages(). A hint of NUMA
- * balancing and the wait for storage do not cancel each other.
+ * by NUMA balancing, by migrate_pages(), by move_pages() and by demotion to a
+ * slower node. A hint of NUMA balancing and the wait for storage do not cancel
+ * each other.
  */
 #include <linux/mempolicy.h>
 #include <pthread.h>
@@ -16,6 +17,8 @@
 #define NR		1024
 #define SEED		1
 #define BALANCING	"/proc/sys/kernel/numa_balancing"
+#define DEMOTION	"/sys/kernel/mm/numa/demotion_enabled"
+#define SLOW_NODE	"/sys/module/mte_tag_storage_slow_node/parameters/node"
 
 static char *mem;
 static size_t nr;
@@ -246,9 +249,62 @@ static int balanced_waiting(void)
 
 #define NEED	(TS_NEED_NODES | TS_NEED_CPUS | TS_NEED_ROOT)
 
+static long demotions(void)
+{
+	return ts_vmstat("pgdemote_direct") + ts_vmstat("pgdemote_kswapd");
+}
+
+/* Reclaim until most pages have been demoted from node 0, the fast one. */
+static size_t demote(bool waits, bool huge)
+{
+	double end = ts_now() + 20;
+	long before = demotions();
+	size_t bad;
+
+	on_node(0);
+	if (!make(waits, huge))
+		return ts_expect(false, "to get a huge page");
+	bad = expect_node(0, nr * 9 / 10);
+	while (on_first() > (long)nr / 4 && ts_now() < end) {
+		ts_write_file("/sys/fs/cgroup/memory.reclaim", "4M");
+		usleep(10 * 1000);
+	}
+	bad += ts_expect(demotions() - before >= (long)nr / 2,
+			 "%zu pages to be demoted, not %ld", nr / 2,
+			 demotions() - before);
+
+	/* Some have been swapped out from node 1, and wait no more. */
+	bad += ts_data_check(mem, 0, nr, SEED);
+	if (waits) {
+		bad += ts_tags_zero(mem, 0, nr);
+		ts_tags_write(mem, 0, nr, SEED);
+	}
+	bad += ts_check(mem, 0, nr, SEED);
+	ts_unmap(mem, nr);
+	return bad;
+}
+
+static int demoted(void)
+{
+	char node[16] = "", old[16] = "0";
+	size_t bad = 0;
+	int i;
+
+	ts_read_file(SLOW_NODE, node, sizeof(node));
+	if (strtol(node, NULL, 10) != 1)
+		return ts_skip("node 1 is not slow (mte_tag_storage_slow_node.node=1)");
+	ts_read_file(DEMOTION, old, sizeof(old));
+	bad = ts_expect(!ts_write_file(DEMOTION, "1"), "to switch on demotion");
+	for (i = 0; i < 4; i++)
+		bad += demote(i & 1, i & 2);
+	ts_write_file(DEMOTION, old);
+	return ts_result(bad);
+}
+
 static const struct ts_case cases[] = {
 	{ "migrate_pages", migrate_pages, NEED | TS_NEED_THP },
 	{ "move_pages", move_pages, NEED | TS_NEED_THP },
+	{ "demotion", demoted, NEED },
 	{ "NUMA balancing", balanced, NEED },
 	{ "NUMA balancing before the first access", balanced_waiting, NEED },
 };
