@@ -10,6 +10,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,16 +22,33 @@
 #include "bench.h"
 
 #define VMSTAT_SIZE	16384
+#define TRACING		"/sys/kernel/debug/tracing/"
 
 unsigned int bench_reps = 9;
 
 /* The group's leader counts the kernel, its other member user space. */
 static int counters = -1;
 static struct bench_count overhead, begun;
-static bool warming;
+
+static enum {
+	WARMING,	/* not reported */
+	COUNTING,
+	PROBING,	/* probes are in place, so instructions mean nothing */
+} pass = COUNTING;
 
 /* /proc/vmstat at the beginning and at the end of a section. */
 static char vmstat_begin[VMSTAT_SIZE], vmstat_end[VMSTAT_SIZE];
+
+/*
+ * Functions whose calls are counted, where the kernel has them: sections under
+ * zone->lock, and cache maintenance.
+ */
+static const char *const probes[] = {
+	"rmqueue_bulk", "rmqueue_buddy", "free_pcppages_bulk", "free_one_page",
+	"take_metadata_off_buddy", "block_clean_inval", "clean_inval_tags",
+};
+
+static long hits_begin[ARRAY_SIZE(probes)];
 
 static int open_counter(bool kernel, int group)
 {
@@ -92,8 +110,62 @@ void bench_open(void)
 	       overhead.kernel, overhead.user);
 }
 
+static void append(const char *path, const char *line)
+{
+	int fd = open(path, O_WRONLY | O_APPEND);
+
+	if (fd < 0)
+		return;
+	if (write(fd, line, strlen(line)) < 0)
+		printf("# not probed: %s", line);
+	close(fd);
+}
+
+static void set_probes(void)
+{
+	char line[128];
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(probes); i++) {
+		snprintf(line, sizeof(line), "p:bench/%s %s\n", probes[i], probes[i]);
+		append(TRACING "kprobe_events", line);
+	}
+	ts_write_file(TRACING "events/bench/enable", "1");
+}
+
+/* How often a function was called; -1 if there is no probe. */
+static long hits(const char *function)
+{
+	static char profile[4096];
+	const char *line = profile;
+	size_t len = strlen(function);
+
+	ts_read_file(TRACING "kprobe_profile", profile, sizeof(profile));
+	for (; line; line = strchr(line, '\n')) {
+		line += strspn(line, "\n ");
+		if (!strncmp(line, function, len) && line[len] == ' ')
+			return strtol(line + len, NULL, 10);
+	}
+	return -1;
+}
+
+static void print_calls(const char *section, unsigned long ops)
+{
+	unsigned int i;
+
+	printf("calls %s ops=%lu", section, ops);
+	for (i = 0; i < ARRAY_SIZE(probes); i++)
+		if (hits_begin[i] >= 0)
+			printf(" %s=%ld", probes[i], hits(probes[i]) - hits_begin[i]);
+	putchar('\n');
+}
+
 void bench_begin(void)
 {
+	unsigned int i;
+
+	for (i = 0; pass == PROBING && i < ARRAY_SIZE(probes); i++)
+		hits_begin[i] = hits(probes[i]);
 	ts_read_file("/proc/vmstat", vmstat_begin, sizeof(vmstat_begin));
 	bench_read(&begun);
 }
@@ -127,7 +199,9 @@ void bench_end(const char *section, unsigned long ops)
 	struct bench_count now;
 
 	bench_read(&now);
-	if (warming)
+	if (pass == PROBING)
+		print_calls(section, ops);
+	if (pass != COUNTING)
 		return;
 	ts_read_file("/proc/vmstat", vmstat_end, sizeof(vmstat_end));
 	printf("count %s ops=%lu user=%lu kernel=%lu", section, ops,
@@ -178,11 +252,14 @@ static void run(const struct bench_workload *w)
 	}
 
 	bench_open();
-	warming = true;
+	pass = WARMING;
 	w->run();
-	warming = false;
+	pass = COUNTING;
 	for (i = 0; i < bench_reps && i < w->reps; i++)
 		w->run();
+	pass = PROBING;
+	set_probes();
+	w->run();
 }
 
 int main(int argc, char **argv)

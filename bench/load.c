@@ -25,7 +25,7 @@
 static struct ts_ballast ballast;
 
 /* What there is, and what is left of it when per-cpu lists are empty. */
-static void memory(void)
+static void all_memory(void)
 {
 	ts_compact();
 	ts_fold();
@@ -54,7 +54,7 @@ static int fill_pipes(void *arg)
 }
 
 /* Does the kernel get less, with movable data in the larger part of memory? */
-static void unmovable(void)
+static void kernel_pages(void)
 {
 	size_t nr = ts_meminfo("MemFree") * 1024 / 100 * DATA_PERCENT / ts_psize;
 	unsigned long *pages = (unsigned long *)ts_map(1, TS_RW, MAP_SHARED);
@@ -164,8 +164,8 @@ static void latency_short(void)
 }
 
 const struct bench_workload bench_load[] = {
-	{ "memory", NULL, memory, 0 },
-	{ "unmovable", NULL, unmovable, 0 },
+	{ "memory", NULL, all_memory, 0 },
+	{ "unmovable", NULL, kernel_pages, 0 },
 	{ "latency", lend_all, latency, 0 },
 	{ "latency-short", fill_memory, latency_short, 0 },
 	{ }

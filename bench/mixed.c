@@ -12,7 +12,6 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -34,7 +33,7 @@ static const unsigned int phases[] = { 2, 5, 10, 20, 30, 40 };
 static const unsigned int swing[] = { 100, 125, 100, 75 };
 
 /* Always the same random numbers. */
-static uint64_t random_state;
+static unsigned long random_state;
 
 static unsigned int random_below(unsigned int n)
 {
@@ -91,7 +90,7 @@ static void await(struct member *m)
 
 #define CLASSES		6
 #define CLASS_BYTES	(128UL << 20)
-#define OBJECTS		(1 << 17)
+#define OBJECTS		131072
 
 /* Slabs of class c have 2^c pages. */
 static const unsigned int slots[CLASSES] = { 64, 32, 16, 8, 4, 1 };
@@ -100,14 +99,14 @@ static const unsigned int slots[CLASSES] = { 64, 32, 16, 8, 4, 1 };
 static const unsigned int weight[CLASSES] = { 40, 25, 15, 10, 7, 3 };
 
 struct object {
-	uint32_t slab;
-	uint8_t class, slot;
+	unsigned int slab;
+	unsigned char class, slot;
 };
 
 /* A heap; its bitmaps have a word for each slab. */
 static struct {
 	char *mem[CLASSES];
-	uint64_t *used[CLASSES];
+	unsigned long *used[CLASSES];
 	size_t first[CLASSES];	/* slabs before this one are full */
 	struct object *objects;
 	size_t nr, bytes;
@@ -131,13 +130,13 @@ static void heap_init(void)
 	for (c = 0; c < CLASSES; c++) {
 		heap.mem[c] = ts_map(CLASS_BYTES / ts_psize, TS_RWT, MAP_NORESERVE);
 		madvise(heap.mem[c], CLASS_BYTES, MADV_NOHUGEPAGE);
-		heap.used[c] = calloc(CLASS_BYTES / slab_bytes(c), sizeof(uint64_t));
+		heap.used[c] = calloc(CLASS_BYTES / slab_bytes(c), sizeof(unsigned long));
 		if (!heap.objects || !heap.used[c])
 			ksft_exit_fail_msg("no memory for a heap\n");
 	}
 }
 
-static uint64_t full(unsigned int class)
+static unsigned long full(unsigned int class)
 {
 	return ~0UL >> (64 - slots[class]);
 }
@@ -294,7 +293,7 @@ static void adjust_hog(long pages)
 	await(&hogs);
 }
 
-static void sample(unsigned int percent, bool settled)
+static void take_sample(unsigned int percent, bool settled)
 {
 	double storage = ts_meminfo("MetadataTotal") * 1024.0 / ts_psize;
 	struct ts_region r;
@@ -337,7 +336,7 @@ static void phase(unsigned int percent, unsigned int before)
 		bench_end("mixed-load", 1);
 		ts_fold();
 		adjust_hog((ts_meminfo("MemFree") - LEAVE_KB) * 1024 / (long)ts_psize);
-		sample(percent, i >= SETTLED);
+		take_sample(percent, i >= SETTLED);
 		rounds_done++;
 	}
 }

@@ -21,7 +21,7 @@
 
 #define ROUNDS		512
 
-static void fault(void)
+static void fault_base(void)
 {
 	char *mem = ts_map(NR, TS_RW, 0);
 
@@ -147,7 +147,7 @@ static ssize_t read_page(int fd, char *buf, off_t pos)
 }
 
 /* A new file in memory: pages of the page cache come and go. */
-static void file(void)
+static void file_pages(void)
 {
 	int fd = memfd_create("bench", 0);
 	char *buf = malloc(ts_psize);
@@ -200,13 +200,13 @@ static void pipe_rounds(void)
 }
 
 const struct bench_workload bench_plain[] = {
-	{ "fault", NULL, fault, 100 },
+	{ "fault", NULL, fault_base, 100 },
 	{ "fault-read", NULL, fault_read, 100 },
 	{ "fault-2m", NULL, fault_huge, 100 },
 	{ "fork", make_forker, fork_exit, 100 },
 	{ "exec", NULL, exec_exit, 100 },
 	{ "churn", NULL, churn, 100 },
-	{ "file", NULL, file, 100 },
+	{ "file", NULL, file_pages, 100 },
 	{ "pipe", NULL, pipe_rounds, 100 },
 	{ }
 };

@@ -110,7 +110,7 @@ static double speed(int cpus, int prot)
 	return one / (double)all;
 }
 
-static void scale(void)
+static void scale_all(void)
 {
 	int cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	unsigned int i;
@@ -124,6 +124,6 @@ static void scale(void)
 }
 
 const struct bench_workload bench_scale[] = {
-	{ "scale", NULL, scale, 0 },
+	{ "scale", NULL, scale_all, 0 },
 	{ }
 };

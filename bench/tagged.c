@@ -30,7 +30,7 @@ static char *map_tagged(size_t nr)
 	return mem;
 }
 
-static void fault(void)
+static void fault_base(void)
 {
 	char *mem = map_tagged(NR);
 
@@ -161,7 +161,7 @@ static void ping_pong(void)
 }
 
 /* The parent writes while a child, which sleeps, has the same pages. */
-static void cow(void)
+static void cow_pages(void)
 {
 	char *mem = map_tagged(NR), byte;
 	int fd[2];
@@ -207,12 +207,12 @@ static void swap_pages(const char *out, const char *in, int prot)
 	ts_unmap(mem, NR_KEPT);
 }
 
-static void swap(void)
+static void swap_plain(void)
 {
 	swap_pages("swap-out", "swap-in", TS_RW);
 }
 
-static void tagged_swap(void)
+static void swap_tagged(void)
 {
 	swap_pages("tagged-swap-out", "tagged-swap-in", TS_RWT);
 }
@@ -246,7 +246,7 @@ static void tagged_compact(void)
 }
 
 const struct bench_workload bench_tagged[] = {
-	{ "tagged-fault", NULL, fault, 100 },
+	{ "tagged-fault", NULL, fault_base, 100 },
 	{ "tagged-fault-64k", make_64k, fault_64k, 100 },
 	{ "tagged-fault-2m", NULL, fault_2m, 100 },
 	{ "tagged-fault-half", lend_half, fault_half, 20 },
@@ -254,9 +254,9 @@ const struct bench_workload bench_tagged[] = {
 	{ "mprotect", NULL, mprotect_touch, 100 },
 	{ "mprotect-full", lend_all, mprotect_touch_full, 20 },
 	{ "tagged-ping-pong", NULL, ping_pong, 100 },
-	{ "tagged-cow", NULL, cow, 100 },
-	{ "swap", NULL, swap, 100 },
-	{ "tagged-swap", NULL, tagged_swap, 100 },
+	{ "tagged-cow", NULL, cow_pages, 100 },
+	{ "swap", NULL, swap_plain, 100 },
+	{ "tagged-swap", NULL, swap_tagged, 100 },
 	{ "compact", NULL, compact, 100 },
 	{ "tagged-compact", NULL, tagged_compact, 100 },
 	{ }
