@@ -12,7 +12,6 @@
 #include "ts_common.h"
 
 #define NR	16384
-#define TRIES	20
 
 static struct ts_region regions[32];
 static int nr_regions;
@@ -49,47 +48,26 @@ static long pagetype_free(void)
 	return free;
 }
 
-/* Counters move while one looks: what differs has to agree some time soon. */
-static size_t agree(size_t (*check)(bool report))
-{
-	int i;
-
-	for (i = 0; i < TRIES; i++) {
-		ts_fold();
-		if (!check(i == TRIES - 1))
-			return 0;
-		usleep(200 * 1000);
-	}
-	return 1;
-}
-
-static size_t differ(bool report, const char *a, long x, const char *b, long y)
-{
-	if (x == y)
-		return 0;
-	if (report)
-		ksft_print_msg("%s is %ld, %s is %ld\n", a, x, b, y);
-	return 1;
-}
-
 static size_t check_files(bool report)
 {
 	long kb = ts_psize / 1024, type_free = pagetype_free();
+	long free = ts_vmstat("nr_free_metadata");
+	long reserved = ts_vmstat("nr_metadata_reserved");
 	size_t bad;
 
-	bad = differ(report, "meminfo free", ts_meminfo("MetadataFree") / kb,
-		     "vmstat free", ts_vmstat("nr_free_metadata"));
-	bad += differ(report, "meminfo reserved",
-		      ts_meminfo("MetadataReserved") / kb,
-		      "vmstat reserved", ts_vmstat("nr_metadata_reserved"));
-	bad += differ(report, "zoneinfo free", ts_zoneinfo("nr_free_metadata"),
-		      "vmstat free", ts_vmstat("nr_free_metadata"));
-	bad += differ(report, "zoneinfo reserved",
-		      ts_zoneinfo("nr_metadata_reserved"),
-		      "vmstat reserved", ts_vmstat("nr_metadata_reserved"));
+	bad = ts_differ(report, "meminfo free", ts_meminfo("MetadataFree") / kb,
+			"vmstat free", free);
+	bad += ts_differ(report, "meminfo reserved",
+			 ts_meminfo("MetadataReserved") / kb,
+			 "vmstat reserved", reserved);
+	bad += ts_differ(report, "zoneinfo free",
+			 ts_zoneinfo("nr_free_metadata"), "vmstat free", free);
+	bad += ts_differ(report, "zoneinfo reserved",
+			 ts_zoneinfo("nr_metadata_reserved"),
+			 "vmstat reserved", reserved);
 	if (type_free >= 0)
-		bad += differ(report, "pagetypeinfo free", type_free,
-			      "vmstat free", ts_vmstat("nr_free_metadata"));
+		bad += ts_differ(report, "pagetypeinfo free", type_free,
+				 "vmstat free", free);
 	return bad;
 }
 
@@ -110,41 +88,10 @@ static size_t check_events(bool report)
 	struct ts_counters c;
 
 	ts_counters(&c);
-	return differ(report, "blocks taken and not given back",
-		      (c.buddy + c.moved + c.contig - c.release) *
-		      (long)regions[0].block_pages,
-		      "vmstat reserved", c.reserved);
-}
-
-static size_t check_regions(bool report)
-{
-	unsigned long reserved = 0, pinned = 0, total = 0;
-	size_t bad = 0;
-	int i;
-
-	nr_regions = ts_regions(regions, ARRAY_SIZE(regions));
-	for (i = 0; i < nr_regions; i++) {
-		struct ts_region *r = &regions[i];
-
-		reserved += r->reserved * r->block_pages;
-		pinned += r->pinned * r->block_pages;
-		total += r->blocks * r->block_pages;
-		bad += r->blocks * r->block_pages > r->tag_pages;
-		bad += r->reserved > r->blocks;
-		/* Pinned blocks can have holders too; the zero page is one. */
-		bad += r->tagged_pages > (r->reserved + r->pinned) *
-					 r->block_pages * TS_COVER;
-		bad += r->tag_pages * TS_COVER < r->data_pages;
-	}
-	if (bad && report)
-		ksft_print_msg("a line of the regions file contradicts itself\n");
-	/* Blocks that stay reserved for ever never were in the allocator. */
-	bad += differ(report, "regions reserved", reserved, "vmstat reserved",
-		      ts_vmstat("nr_metadata_reserved"));
-	bad += differ(report, "regions total less pinned", total - pinned,
-		      "meminfo total",
-		      ts_meminfo("MetadataTotal") * 1024 / ts_psize);
-	return bad;
+	return ts_differ(report, "blocks taken and not given back",
+			 (c.buddy + c.moved + c.contig - c.release) *
+			 (long)regions[0].block_pages,
+			 "vmstat reserved", c.reserved);
 }
 
 static bool one_block_size(void)
@@ -164,13 +111,13 @@ static size_t all_states(size_t (*check)(bool report))
 	size_t bad;
 	char *mem;
 
-	bad = ts_expect(!agree(check), "numbers to agree at the start");
+	bad = ts_expect(ts_agree(check), "numbers to agree at the start");
 	mem = ts_map(NR, TS_RWT, 0);
 	ts_write(mem, 0, NR, 1);
-	bad += ts_expect(!agree(check), "numbers to agree with tagged memory");
+	bad += ts_expect(ts_agree(check), "numbers to agree with tagged memory");
 	bad += ts_check(mem, 0, NR, 1);
 	ts_unmap(mem, NR);
-	bad += ts_expect(!agree(check), "numbers to agree at the end");
+	bad += ts_expect(ts_agree(check), "numbers to agree at the end");
 	return bad;
 }
 
@@ -193,7 +140,7 @@ static int events(void)
 
 static int region_lines(void)
 {
-	return ts_result(all_states(check_regions));
+	return ts_result(all_states(ts_check_regions));
 }
 
 /* Free metadata pages are free memory, reserved ones are not. */

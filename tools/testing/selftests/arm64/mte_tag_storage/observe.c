@@ -21,12 +21,6 @@
 #define TRACING		"/sys/kernel/tracing/"
 #define EVENTS		TRACING "events/memory_metadata/enable"
 
-/* Bits of /proc/kpageflags. */
-#define KPF_BUDDY	0x400UL
-#define KPF_MMAP	0x800UL
-#define KPF_ANON	0x1000UL
-#define KPF_METADATA	0x8000000UL
-
 static struct ts_region regions[32];
 static int nr_regions;
 
@@ -155,18 +149,6 @@ static int occupancy(void)
  * Page flags
  */
 
-static unsigned long page_flags(unsigned long pfn)
-{
-	unsigned long flags = 0;
-	int fd = open("/proc/kpageflags", O_RDONLY);
-
-	if (fd < 0 || pread(fd, &flags, 8, pfn * 8) != 8)
-		ksft_print_msg("kpageflags of pfn %#lx cannot be read\n", pfn);
-	if (fd >= 0)
-		close(fd);
-	return flags;
-}
-
 /* Pages of tag storage that have the flag, and those of them that are free. */
 static void count_flags(long *all, long *free)
 {
@@ -183,9 +165,9 @@ static void count_flags(long *all, long *free)
 			if (pread(fd, flags, k * 8, pfn * 8) != (ssize_t)k * 8)
 				break;
 			for (j = 0; j < k; j++) {
-				*all += !!(flags[j] & KPF_METADATA);
-				*free += (flags[j] & KPF_METADATA) &&
-					 (flags[j] & KPF_BUDDY);
+				*all += !!(flags[j] & TS_KPF_METADATA);
+				*free += (flags[j] & TS_KPF_METADATA) &&
+					 (flags[j] & TS_KPF_BUDDY);
 			}
 		}
 	}
@@ -206,12 +188,12 @@ static int flags_reserved(void)
 	if (page < 0)
 		return ts_skip("no page whose tags are in a region");
 
-	flags = page_flags(storage_of(ts_pfn(mem + page * ts_psize)));
-	bad += ts_expect(flags == KPF_METADATA,
+	flags = ts_page_flags(storage_of(ts_pfn(mem + page * ts_psize)));
+	bad += ts_expect(flags == TS_KPF_METADATA,
 			 "no flag of reserved storage but METADATA, is %#lx",
 			 flags);
-	flags = page_flags(ts_pfn(mem + page * ts_psize));
-	bad += ts_expect(!(flags & KPF_METADATA) && (flags & KPF_ANON),
+	flags = ts_page_flags(ts_pfn(mem + page * ts_psize));
+	bad += ts_expect(!(flags & TS_KPF_METADATA) && (flags & TS_KPF_ANON),
 			 "tagged memory without METADATA, is %#lx", flags);
 
 	count_flags(&all, &free);
@@ -229,7 +211,7 @@ static int flags_reserved(void)
 
 static int flags_lent(void)
 {
-	const unsigned long want = KPF_METADATA | KPF_ANON | KPF_MMAP;
+	const unsigned long want = TS_KPF_METADATA | TS_KPF_ANON | TS_KPF_MMAP;
 	struct ts_ballast b = {};
 	unsigned long flags = 0;
 	size_t i, bad = 0;
@@ -240,7 +222,7 @@ static int flags_lent(void)
 		unsigned long pfn = ts_pfn(b.mem + i * ts_psize);
 
 		if (ts_storage_of(regions, nr_regions, pfn))
-			flags = page_flags(pfn);
+			flags = ts_page_flags(pfn);
 	}
 	bad += ts_expect((flags & want) == want,
 			 "METADATA, ANON and MMAP of a lent page, is %#lx",

@@ -52,6 +52,8 @@
 
 #define KPF_COMPOUND_TAIL	0x10000UL
 
+#define AGREE_TRIES	20
+
 /* The pattern of what ts_lend() puts into tag storage. */
 #define LENT_SEED	0x1e47
 
@@ -485,6 +487,61 @@ const struct ts_region *ts_storage_of(const struct ts_region *r, int nr,
 	return NULL;
 }
 
+/* Counters move while one looks: what differs has to agree some time soon. */
+bool ts_agree(size_t (*check)(bool report))
+{
+	int i;
+
+	for (i = 0; i < AGREE_TRIES; i++) {
+		ts_fold();
+		if (!check(i == AGREE_TRIES - 1))
+			return true;
+		usleep(200 * 1000);
+	}
+	return false;
+}
+
+/* A part of such a check. */
+size_t ts_differ(bool report, const char *a, long x, const char *b, long y)
+{
+	if (x == y)
+		return 0;
+	if (report)
+		ksft_print_msg("%s is %ld, %s is %ld\n", a, x, b, y);
+	return 1;
+}
+
+/* The regions file agrees with itself and with the counters. */
+size_t ts_check_regions(bool report)
+{
+	unsigned long reserved = 0, pinned = 0, total = 0;
+	struct ts_region regions[32], *r;
+	size_t bad = 0;
+	int nr;
+
+	nr = ts_regions(regions, ARRAY_SIZE(regions));
+	for (r = regions; r < regions + nr; r++) {
+		reserved += r->reserved * r->block_pages;
+		pinned += r->pinned * r->block_pages;
+		total += r->blocks * r->block_pages;
+		bad += r->blocks * r->block_pages > r->tag_pages;
+		bad += r->reserved > r->blocks;
+		/* Pinned blocks can have holders too; the zero page is one. */
+		bad += r->tagged_pages > (r->reserved + r->pinned) *
+					 r->block_pages * TS_COVER;
+		bad += r->tag_pages * TS_COVER < r->data_pages;
+	}
+	if (bad && report)
+		ksft_print_msg("a line of the regions file contradicts itself\n");
+	/* Blocks that stay reserved for ever never were in the allocator. */
+	bad += ts_differ(report, "regions reserved", reserved,
+			 "vmstat reserved", ts_vmstat("nr_metadata_reserved"));
+	bad += ts_differ(report, "regions total less pinned", total - pinned,
+			 "meminfo total",
+			 ts_meminfo("MetadataTotal") * 1024 / ts_psize);
+	return bad;
+}
+
 /*
  * Memory
  */
@@ -581,6 +638,19 @@ long ts_smaps(const char *mem, const char *field)
 bool ts_is_huge(const char *mem)
 {
 	return ts_smaps(mem, "AnonHugePages:") > 0;
+}
+
+/* What /proc/kpageflags has for a page. */
+unsigned long ts_page_flags(unsigned long pfn)
+{
+	int fd = open("/proc/kpageflags", O_RDONLY);
+	unsigned long flags = 0;
+
+	if (fd < 0 || pread(fd, &flags, 8, pfn * 8) != 8)
+		ksft_print_msg("kpageflags of pfn %#lx cannot be read\n", pfn);
+	if (fd >= 0)
+		close(fd);
+	return flags;
 }
 
 /* Size of the folio behind @mem in pages, or 0 if nothing is known of it. */
@@ -1270,7 +1340,7 @@ static void lend_fill(struct ts_ballast *b)
 
 /*
  * Fill memory, then let go what does not lie in tag storage, and of every four
- * pages of tag storage all but @quarters. What remains is data in tag storage
+ * pages of tag storage all but the last @quarters. What remains is data in tag storage
  * beside much free memory: whoever needs that storage has to move the data.
  *
  * Return: pages of data in tag storage, for ts_lent_check().
@@ -1290,7 +1360,7 @@ size_t ts_lend(struct ts_ballast *b, unsigned int quarters)
 		unsigned long pfn = i < b->nr ? ts_pfn(b->mem + i * ts_psize) : 0;
 
 		if (i < b->nr && !(ts_storage_of(r, nr, pfn) &&
-				   pfn % 4 < quarters))
+				   pfn % 4 + quarters >= 4))
 			continue;
 		if (i > first)
 			madvise(b->mem + first * ts_psize,

@@ -61,6 +61,12 @@
 #define TS_DISK			"/dev/vda"
 #define TS_DISK_QUEUE		"/sys/block/vda/queue/"
 
+/* Bits of ts_page_flags(). */
+#define TS_KPF_BUDDY		0x400UL
+#define TS_KPF_MMAP		0x800UL
+#define TS_KPF_ANON		0x1000UL
+#define TS_KPF_METADATA		0x8000000UL
+
 struct ts_case {
 	const char *name;
 	int (*fn)(void);	/* a KSFT_ result */
@@ -115,6 +121,7 @@ size_t ts_pageout(char *mem, size_t first, size_t nr);
 size_t ts_huge_size(void);
 bool ts_is_huge(const char *mem);
 long ts_smaps(const char *mem, const char *field);
+unsigned long ts_page_flags(unsigned long pfn);
 size_t ts_folio_pages(const char *mem);
 void ts_set(const char *path, const char *value);
 void ts_thp_set(const char *name, const char *value);
@@ -150,6 +157,9 @@ bool ts_wait_reserved(long max, unsigned int seconds);
 int ts_regions(struct ts_region *r, int max);
 const struct ts_region *ts_storage_of(const struct ts_region *r, int nr,
 				      unsigned long pfn);
+bool ts_agree(size_t (*check)(bool report));
+size_t ts_differ(bool report, const char *a, long x, const char *b, long y);
+size_t ts_check_regions(bool report);
 int ts_read_file(const char *path, char *buf, size_t size);
 int ts_write_file(const char *path, const char *value);
 

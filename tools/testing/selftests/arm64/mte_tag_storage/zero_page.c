@@ -129,11 +129,34 @@ static int huge_zero(void)
 	return ts_result(bad);
 }
 
+/* Its tags are where they were while all other tag storage holds data. */
+static int storage_lent(void)
+{
+	char *mem = ts_map(1, PROT_READ | PROT_MTE, 0);
+	struct ts_ballast ballast = { };
+	size_t bad, lent;
+
+	lent = ts_lend(&ballast, 4);
+	ksft_print_msg("%zu pages of data in tag storage, %ld free\n", lent,
+		       ts_vmstat("nr_free_metadata"));
+	bad = ts_tags_zero(mem, 0, 1);
+	ts_tco(true);
+	bad += all_zero(mem, 1);
+	ts_tco(false);
+	bad += ts_lent_check(&ballast);
+	bad += ts_expect(ts_agree(ts_check_regions), "numbers to agree");
+	ts_ballast_free(&ballast);
+	ts_unmap(mem, 1);
+	return ts_result(bad);
+}
+
 static const struct ts_case cases[] = {
 	{ "tag written after a read fault", copy, 0 },
 	{ "mprotect after a read fault", protect_later, 0 },
 	{ "read-only mapping cannot tag", read_only, 0 },
 	{ "huge zero page", huge_zero, TS_NEED_THP },
+	{ "all tag storage in use as data", storage_lent,
+	  TS_NEED_ROOT | TS_NEED_COUNTERS | TS_NEED_REGIONS },
 };
 
 int main(void)
