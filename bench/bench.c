@@ -40,12 +40,12 @@ static enum {
 static char vmstat_begin[VMSTAT_SIZE], vmstat_end[VMSTAT_SIZE];
 
 /*
- * Functions whose calls are counted, where the kernel has them: sections under
- * zone->lock, and cache maintenance.
+ * Functions whose calls are counted, where the kernel has them: those that take
+ * zone->lock and are not inlined, and cache maintenance.
  */
 static const char *const probes[] = {
-	"rmqueue_bulk", "rmqueue_buddy", "free_pcppages_bulk", "free_one_page",
-	"take_metadata_off_buddy", "block_clean_inval", "clean_inval_tags",
+	"free_pcppages_bulk", "free_one_page", "take_metadata_off_buddy",
+	"block_clean_inval", "clean_inval_tags",
 };
 
 static long hits_begin[ARRAY_SIZE(probes)];

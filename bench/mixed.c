@@ -307,7 +307,8 @@ static void take_sample(unsigned int percent, bool settled)
 	       1 - r.reserved * r.block_pages / storage,
 	       1 - (r.reserved * r.block_pages + ts_vmstat("nr_free_metadata")) / storage);
 	if (settled)
-		printf("value mixed occupancy=%.5f\n", occupancy);
+		printf("value mixed occupancy=%.5f occupancy-%u=%.5f\n", occupancy,
+		       percent, occupancy);
 }
 
 /* Each heap, and the files, at the same time. */
