@@ -194,27 +194,19 @@ static size_t large(void)
 
 static size_t all_ways(void)
 {
-	static const struct {
-		size_t (*fn)(void);
-		const char *name;
-	} way[] = {
-		{ all_tagged, "tagged" }, { mixed, "a quarter of each kind" },
-		{ alternating, "every second tagged" },
-		{ all_waiting, "none tagged" }, { some_swapped, "some swapped out" },
-		{ untagged, "untagged mapping" }, { large, "one large folio" },
+	static const struct ts_way way[] = {
+		{ "tagged", all_tagged },
+		{ "a quarter of each kind", mixed },
+		{ "every second tagged", alternating },
+		{ "none tagged", all_waiting },
+		{ "some swapped out", some_swapped },
+		{ "untagged mapping", untagged },
+		{ "one large folio", large },
 	};
-	size_t bad = 0, i;
 
 	huge = ts_huge_size();
 	nr = huge / ts_psize;
-	for (i = 0; i < ARRAY_SIZE(way); i++) {
-		size_t now = way[i].fn();
-
-		if (now)
-			ksft_print_msg("wrong: %s\n", way[i].name);
-		bad += now;
-	}
-	return bad;
+	return ts_all_ways(way, ARRAY_SIZE(way));
 }
 
 static int storage_free(void)
@@ -224,21 +216,7 @@ static int storage_free(void)
 
 static int storage_used(void)
 {
-	long killed = ts_vmstat("oom_kill");
-	struct ts_ballast ballast = { };
-	struct ts_counters before, after;
-	size_t bad;
-
-	ts_lend(&ballast, 4);
-	ts_counters(&before);
-	bad = all_ways();
-	ts_counters(&after);
-	bad += ts_expect(after.moved > before.moved,
-			 "data to be moved out of tag storage");
-	bad += ts_lent_check(&ballast);
-	bad += ts_expect(ts_vmstat("oom_kill") == killed, "no OOM kill");
-	ts_ballast_free(&ballast);
-	return ts_result(bad);
+	return ts_result(ts_while_lent(all_ways));
 }
 
 /* Put all data in tag storage into pipes. Return: how many were filled. */

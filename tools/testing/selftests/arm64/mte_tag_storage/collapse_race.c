@@ -144,10 +144,10 @@ static void one_round(void)
 	ts_unmap(mem, nr);
 }
 
-static size_t race(unsigned int rounds)
+static size_t race(void)
 {
+	unsigned int rounds = by_khugepaged ? ROUNDS / 2 : ROUNDS, i;
 	double start = ts_now();
-	unsigned int i;
 
 	writers = by_khugepaged ? 1 : 2;
 	huge = ts_huge_size();
@@ -163,55 +163,37 @@ static size_t race(unsigned int rounds)
 			 "to be collapsed at least once in each round");
 }
 
-static size_t race_for_storage(unsigned int rounds)
-{
-	long killed = ts_vmstat("oom_kill");
-	struct ts_ballast ballast = { };
-	struct ts_counters before, after;
-	size_t bad;
-
-	ts_lend(&ballast, 4);
-	ts_counters(&before);
-	bad = race(rounds);
-	ts_counters(&after);
-	bad += ts_expect(after.moved > before.moved,
-			 "data to be moved out of tag storage");
-	bad += ts_lent_check(&ballast);
-	bad += ts_expect(ts_vmstat("oom_kill") == killed, "no OOM kill");
-	ts_ballast_free(&ballast);
-	return bad;
-}
-
 static int advised(void)
 {
 	by_khugepaged = false;
-	return ts_result(race(ROUNDS));
+	return ts_result(race());
 }
 
 static int advised_used(void)
 {
 	by_khugepaged = false;
-	return ts_result(race_for_storage(ROUNDS));
+	return ts_result(ts_while_lent(race));
 }
 
 /* Without the long pauses that it makes. */
-static int by_daemon(size_t (*fn)(unsigned int rounds))
+static void by_daemon(void)
 {
 	by_khugepaged = true;
 	ts_thp_set("khugepaged/scan_sleep_millisecs", "5");
 	ts_thp_set("khugepaged/alloc_sleep_millisecs", "5");
 	ts_thp_set("khugepaged/pages_to_scan", "8192");
-	return ts_result(fn(ROUNDS / 2));
 }
 
 static int unasked(void)
 {
-	return by_daemon(race);
+	by_daemon();
+	return ts_result(race());
 }
 
 static int unasked_used(void)
 {
-	return by_daemon(race_for_storage);
+	by_daemon();
+	return ts_result(ts_while_lent(race));
 }
 
 static const struct ts_case cases[] = {

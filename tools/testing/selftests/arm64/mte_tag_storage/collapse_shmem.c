@@ -25,25 +25,13 @@ static int fd;
 static char *kept[16];
 static int nr_kept;
 
-static char *map_file(int prot)
-{
-	char *mem = ts_map_huge(huge);
-
-	mem = mmap(mem, huge, prot, MAP_SHARED | MAP_FIXED, fd, 0);
-	if (mem == MAP_FAILED)
-		ksft_exit_fail_msg("mmap of a memfd failed\n");
-	return mem;
-}
-
 /* A file of base pages, with and without PROT_MTE. */
 static void begin(void)
 {
 	ts_thp_set("shmem_enabled", "never");
-	fd = memfd_create("collapse_shmem", MFD_CLOEXEC);
-	if (fd < 0 || ftruncate(fd, huge))
-		ksft_exit_fail_msg("memfd_create failed\n");
-	plain = map_file(TS_RW);
-	tagged = map_file(TS_RWT);
+	fd = ts_memfd(huge);
+	plain = ts_map_fd_huge(fd, TS_RW);
+	tagged = ts_map_fd_huge(fd, TS_RWT);
 }
 
 static size_t end(void)
@@ -137,7 +125,7 @@ static size_t some_swapped(void)
 	out = ts_vmstat("pswpout");
 	ts_pageout(tagged, nr / 2, 32);
 	bad = ts_expect(ts_vmstat("pswpout") - out > 16, "pages swapped out");
-	plain = map_file(TS_RW);
+	plain = ts_map_fd_huge(fd, TS_RW);
 	bad += must_collapse(tagged);
 	bad += ts_check(tagged, 0, nr, 1);
 	return bad + end();
@@ -165,25 +153,18 @@ static size_t forked(void)
 
 static size_t all_ways(void)
 {
-	static const struct {
-		size_t (*fn)(void);
-		const char *name;
-	} way[] = {
-		{ all_tagged, "tagged" }, { by_plain, "by untagged mapping" },
-		{ mixed, "a quarter of each kind" },
-		{ some_swapped, "some swapped out" }, { forked, "two processes" },
+	static const struct ts_way way[] = {
+		{ "tagged", all_tagged },
+		{ "by untagged mapping", by_plain },
+		{ "a quarter of each kind", mixed },
+		{ "some swapped out", some_swapped },
+		{ "two processes", forked },
 	};
-	size_t bad = 0, i;
+	size_t bad;
 
 	huge = ts_huge_size();
 	nr = huge / ts_psize;
-	for (i = 0; i < ARRAY_SIZE(way); i++) {
-		size_t now = way[i].fn();
-
-		if (now)
-			ksft_print_msg("wrong: %s\n", way[i].name);
-		bad += now;
-	}
+	bad = ts_all_ways(way, ARRAY_SIZE(way));
 	while (nr_kept)
 		ts_unmap(kept[--nr_kept], nr);
 	return bad;
@@ -196,21 +177,7 @@ static int storage_free(void)
 
 static int storage_used(void)
 {
-	long killed = ts_vmstat("oom_kill");
-	struct ts_ballast ballast = { };
-	struct ts_counters before, after;
-	size_t bad;
-
-	ts_lend(&ballast, 4);
-	ts_counters(&before);
-	bad = all_ways();
-	ts_counters(&after);
-	bad += ts_expect(after.moved > before.moved,
-			 "data to be moved out of tag storage");
-	bad += ts_lent_check(&ballast);
-	bad += ts_expect(ts_vmstat("oom_kill") == killed, "no OOM kill");
-	ts_ballast_free(&ballast);
-	return ts_result(bad);
+	return ts_result(ts_while_lent(all_ways));
 }
 
 static const struct ts_case cases[] = {

@@ -265,53 +265,44 @@ static size_t tag(size_t page, unsigned long seed)
 	return bad + ts_tags_check(ballast.mem, page, 1, MINE);
 }
 
-static size_t to_storage(struct io *io)
+/* Of the two pages, that of the I/O stays where it is, and the other one moves. */
+static size_t to_one(struct io *io, bool is_covered)
 {
 	size_t storage, covered, bad;
-	const size_t *page = &storage;
+	const size_t *page = is_covered ? &covered : &storage;
 	unsigned long pfn, pfn2;
 
 	if (!get_pair(&storage, &covered, &page, 1))
 		return ts_expect(false, "a page in tag storage");
-	if (!begin(io, &storage, 1))
+	if (!begin(io, page, 1))
 		return ts_expect(false, "I/O under way");
 	pfn = ts_pfn(ballast.mem + storage * ts_psize);
 	pfn2 = ts_pfn(ballast.mem + covered * ts_psize);
 	ts_protect(ballast.mem, covered, 1, TS_RWT);
 	bad = tag(covered, MINE);
-	bad += ts_expect(ts_pfn(ballast.mem + storage * ts_psize) == pfn,
-			 "the page of the I/O to stay");
-	bad += ts_expect(ts_pfn(ballast.mem + covered * ts_psize) != pfn2,
-			 "the covered page to move");
+	bad += ts_expect((ts_pfn(ballast.mem + storage * ts_psize) == pfn) !=
+			 is_covered, "the page in tag storage to %s",
+			 is_covered ? "move" : "stay");
+	bad += ts_expect((ts_pfn(ballast.mem + covered * ts_psize) == pfn2) ==
+			 is_covered, "the covered page to %s",
+			 is_covered ? "stay" : "move");
 	finish(io);
-	bad += end(io, &storage, 1);
-	bad += ts_expect(ts_pfn(ballast.mem + storage * ts_psize) == pfn,
-			 "the page of the I/O to stay to its end");
-	return bad + ts_check(ballast.mem, covered, 1, MINE);
+	bad += end(io, page, 1);
+	if (is_covered)
+		bad += ts_data_check(ballast.mem, storage, 1, MINE);
+	else
+		bad += ts_data_check(ballast.mem, covered, 1, MINE);
+	return bad + ts_tags_check(ballast.mem, covered, 1, MINE);
+}
+
+static size_t to_storage(struct io *io)
+{
+	return to_one(io, false);
 }
 
 static size_t to_covered(struct io *io)
 {
-	size_t storage, covered, bad;
-	const size_t *page = &covered;
-	unsigned long pfn, pfn2;
-
-	if (!get_pair(&storage, &covered, &page, 1))
-		return ts_expect(false, "a page in tag storage");
-	if (!begin(io, &covered, 1))
-		return ts_expect(false, "I/O under way");
-	pfn = ts_pfn(ballast.mem + storage * ts_psize);
-	pfn2 = ts_pfn(ballast.mem + covered * ts_psize);
-	ts_protect(ballast.mem, covered, 1, TS_RWT);
-	bad = tag(covered, MINE);
-	bad += ts_expect(ts_pfn(ballast.mem + storage * ts_psize) != pfn,
-			 "the page in tag storage to move");
-	bad += ts_expect(ts_pfn(ballast.mem + covered * ts_psize) == pfn2,
-			 "the page of the I/O to stay");
-	finish(io);
-	bad += end(io, &covered, 1);
-	bad += ts_tags_check(ballast.mem, covered, 1, MINE);
-	return bad + ts_data_check(ballast.mem, storage, 1, MINE);
+	return to_one(io, true);
 }
 
 static size_t to_both(struct io *io)
@@ -426,8 +417,7 @@ static size_t registered_storage(void)
 static void fill(void)
 {
 	if (!ballast.mem)
-		ts_ballast_fill(&ballast, ts_meminfo("MetadataTotal") * 1024 /
-					  (long)ts_psize / 4);
+		ts_ballast_lend(&ballast);
 }
 
 static int registered(void)

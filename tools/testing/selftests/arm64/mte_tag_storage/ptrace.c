@@ -60,31 +60,6 @@ static size_t poke(pid_t pid, size_t page, unsigned long seed)
 	return access_tags(pid, PTRACE_POKEMTETAGS, page);
 }
 
-/* A stopped child; it goes on to check @check once it is let go. */
-static pid_t traced(int (*check)(void))
-{
-	pid_t pid = fork();
-	int status;
-
-	if (!pid) {
-		ptrace(PTRACE_TRACEME, 0, NULL, NULL);
-		raise(SIGSTOP);
-		_exit(check());
-	}
-	if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFSTOPPED(status))
-		ksft_exit_fail_msg("child did not stop\n");
-	return pid;
-}
-
-static size_t let_go(pid_t pid)
-{
-	int ret;
-
-	ptrace(PTRACE_DETACH, pid, NULL, NULL);
-	ret = ts_wait(pid, 60);
-	return ts_expect(!ret, "child to end with 0, not %d", ret);
-}
-
 static int check_zero(void)
 {
 	return ts_tags_zero(mem, 0, NR) + ts_data_check(mem, 0, NR, 1) != 0;
@@ -126,12 +101,12 @@ static int peek_at_once(void)
 	ts_data_write(mem, 0, nr, 1);
 	ts_protect(mem, 0, nr, TS_RWT);
 	memset(all, 0xff, len);
-	pid = traced(check_zero);
+	pid = ts_traced(NULL, check_zero);
 	bad = ts_expect(!ptrace(PTRACE_PEEKMTETAGS, pid, mem, &iov) &&
 			iov.iov_len == len, "%zu tags, is %zu", len, iov.iov_len);
 	for (i = 0; i < len && !bad; i++)
 		bad += ts_expect(!all[i], "tag %zu to be zero", i);
-	bad += let_go(pid);
+	bad += ts_let_go(pid);
 	ts_unmap(mem, nr);
 	free(all);
 	return ts_result(bad);
@@ -143,10 +118,10 @@ static int peek_untouched(void)
 	pid_t pid;
 
 	untouched();
-	pid = traced(check_zero);
+	pid = ts_traced(NULL, check_zero);
 	for (page = 0; page < NR && !bad; page++)
 		bad += peek(pid, page, 0, true);
-	bad += let_go(pid);
+	bad += ts_let_go(pid);
 	bad += ts_tags_zero(mem, 0, NR) + ts_data_check(mem, 0, NR, 1);
 	ts_unmap(mem, NR);
 	return ts_result(bad);
@@ -158,12 +133,12 @@ static int poke_untouched(void)
 	pid_t pid;
 
 	untouched();
-	pid = traced(check_poked);
+	pid = ts_traced(NULL, check_poked);
 	for (page = 0; page < NR && !bad; page++) {
 		bad += poke(pid, page, 1);
 		bad += peek(pid, page, 1, false);
 	}
-	bad += let_go(pid);
+	bad += ts_let_go(pid);
 	/* The child had a copy for each page that was written. */
 	bad += ts_tags_zero(mem, 0, NR) + ts_data_check(mem, 0, NR, 1);
 	ts_unmap(mem, NR);
@@ -176,12 +151,12 @@ static int poke_half(void)
 	pid_t pid;
 
 	untouched();
-	pid = traced(check_half);
+	pid = ts_traced(NULL, check_half);
 	for (page = 0; page < NR && !bad; page += 2) {
 		bad += poke(pid, page, 1);
 		bad += peek(pid, page + 1, 1, true);
 	}
-	bad += let_go(pid);
+	bad += ts_let_go(pid);
 	ts_unmap(mem, NR);
 	return ts_result(bad);
 }
@@ -199,13 +174,13 @@ static int never_touched(void)
 	pid_t pid;
 
 	mem = ts_map(NR, TS_RWT, 0);
-	pid = traced(check_never);
+	pid = ts_traced(NULL, check_never);
 	for (page = 0; page < NR && !bad; page++) {
 		bad += peek(pid, page, 0, true);
 		if (page < NR / 2)
 			bad += poke(pid, page, 1);
 	}
-	bad += let_go(pid);
+	bad += ts_let_go(pid);
 	bad += ts_tags_zero(mem, 0, NR);
 	ts_unmap(mem, NR);
 	return ts_result(bad);
@@ -219,13 +194,13 @@ static int tagged(void)
 	mem = ts_map(NR, TS_RWT, 0);
 	ts_data_write(mem, 0, NR, 1);
 	ts_tags_write(mem, 0, NR, 2);
-	pid = traced(check_poked);
+	pid = ts_traced(NULL, check_poked);
 	for (page = 0; page < NR && !bad; page++) {
 		bad += peek(pid, page, 2, false);
 		bad += poke(pid, page, 1);
 		bad += peek(pid, page, 1, false);
 	}
-	bad += let_go(pid);
+	bad += ts_let_go(pid);
 	bad += ts_tags_check(mem, 0, NR, 2) + ts_data_check(mem, 0, NR, 1);
 	ts_unmap(mem, NR);
 	return ts_result(bad);

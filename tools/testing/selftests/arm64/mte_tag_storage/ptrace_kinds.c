@@ -79,35 +79,6 @@ static size_t poke(pid_t pid, char *base, size_t page, unsigned long seed)
 			   tags, GRANULES);
 }
 
-/* A child that stops when it has prepared; 0 if it could not. */
-static pid_t traced(int (*prepare)(void), int (*check)(void))
-{
-	pid_t pid = fork();
-	int status;
-
-	if (!pid) {
-		int ret = prepare ? prepare() : 0;
-
-		if (ret)
-			_exit(ret);
-		ptrace(PTRACE_TRACEME, 0, NULL, NULL);
-		raise(SIGSTOP);
-		_exit(check());
-	}
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		ksft_exit_fail_msg("no child\n");
-	return WIFSTOPPED(status) ? pid : 0;
-}
-
-static size_t let_go(pid_t pid)
-{
-	int ret;
-
-	ptrace(PTRACE_DETACH, pid, NULL, NULL);
-	ret = ts_wait(pid, 60);
-	return ts_expect(!ret, "child to end with 0, not %d", ret);
-}
-
 static int fill(void)
 {
 	struct ts_ballast *b = &pairs->ballast;
@@ -188,7 +159,7 @@ static int under_pressure(int (*prepare)(void), int (*check)(void),
 	double start;
 	pid_t pid;
 
-	pid = traced(prepare, check);
+	pid = ts_traced(prepare, check);
 	if (!pid)
 		return ts_skip("no page in tag storage could be used");
 	ts_counters(&before);
@@ -209,7 +180,7 @@ static int under_pressure(int (*prepare)(void), int (*check)(void),
 				 "metadata_reserve_moved to grow");
 	bad += ts_expect(after.none_fault > before.none_fault,
 			 "metadata_none_fault to grow");
-	return ts_result(bad + let_go(pid));
+	return ts_result(bad + ts_let_go(pid));
 }
 
 static int storage_in_use(void)
@@ -250,7 +221,7 @@ static int in_huge_page(void)
 	pid_t pid;
 
 	pairs = (struct pairs *)ts_map(4, TS_RW, MAP_SHARED);
-	pid = traced(huge_prepare, check_first_half);
+	pid = ts_traced(huge_prepare, check_first_half);
 	if (!pid)
 		return ts_skip("no huge page");
 	mem = pairs->mem;
@@ -259,7 +230,7 @@ static int in_huge_page(void)
 		bad += poke(pid, mem, page, SEED);
 	bad += peek(pid, mem, nr / 2 - 1, SEED);
 	bad += peek(pid, mem, nr / 2, 0);
-	return ts_result(bad + let_go(pid));
+	return ts_result(bad + ts_let_go(pid));
 }
 
 static int check_mem(void)
@@ -276,7 +247,7 @@ static int shared(void)
 	mem = ts_map(NR, TS_RW, MAP_SHARED);
 	ts_data_write(mem, 0, NR, SEED);
 	ts_protect(mem, 0, NR, TS_RWT);
-	pid = traced(NULL, check_mem);
+	pid = ts_traced(NULL, check_mem);
 	ts_protect(mem, 0, NR, TS_RW);
 	for (page = 0; page < NR && !bad; page++) {
 		bad += peek(pid, mem, page, 0);
@@ -285,7 +256,7 @@ static int shared(void)
 	bad += ts_data_check(mem, 0, NR, SEED);
 	ts_protect(mem, 0, NR, TS_RWT);
 	bad += ts_check(mem, 0, NR, SEED);
-	bad += let_go(pid);
+	bad += ts_let_go(pid);
 	bad += ts_check(mem, 0, NR, SEED);
 	ts_unmap(mem, NR);
 	return ts_result(bad);
@@ -300,13 +271,13 @@ static int read_only(void)
 	mem = ts_map(NR, TS_RW, 0);
 	ts_data_write(mem, 0, NR, SEED);
 	ts_protect(mem, 0, NR, PROT_READ | PROT_MTE);
-	pid = traced(NULL, check_mem);
+	pid = ts_traced(NULL, check_mem);
 	for (page = 0; page < NR && !bad; page++) {
 		bad += peek(pid, mem, page, 0);
 		bad += poke(pid, mem, page, SEED);
 		bad += peek(pid, mem, page, SEED);
 	}
-	bad += let_go(pid);
+	bad += ts_let_go(pid);
 	bad += ts_tags_zero(mem, 0, NR) + ts_data_check(mem, 0, NR, SEED);
 	ts_unmap(mem, NR);
 	return ts_result(bad);
@@ -330,14 +301,14 @@ static int in_swap(void)
 	/* A child could not swap out what it shares. */
 	if (swap_prepare())
 		return ts_skip("the pages cannot be swapped out");
-	pid = traced(NULL, check_mem);
+	pid = ts_traced(NULL, check_mem);
 	for (page = 0; page < NR / 2 && !bad; page++)
 		bad += peek(pid, mem, page, SEED);
 	for (; page < NR && !bad; page++) {
 		bad += peek(pid, mem, page, 0);
 		bad += poke(pid, mem, page, SEED);
 	}
-	bad += let_go(pid);
+	bad += ts_let_go(pid);
 	bad += ts_check(mem, 0, NR / 2, SEED);
 	bad += ts_tags_zero(mem, NR / 2, NR / 2);
 	bad += ts_data_check(mem, 0, NR, SEED);
@@ -355,7 +326,7 @@ static int across(void)
 	mem = ts_map(NR, TS_RW, 0);
 	ts_data_write(mem, 0, NR, SEED);
 	ts_protect(mem, 0, NR, TS_RWT);
-	pid = traced(NULL, check_mem);
+	pid = ts_traced(NULL, check_mem);
 	for (first = 0; first < all && !bad; first += nr) {
 		if (nr > all - first)
 			nr = all - first;
@@ -364,7 +335,7 @@ static int across(void)
 					 (first + i) % GRANULES);
 		bad = access_tags(pid, PTRACE_POKEMTETAGS, mem, first, tags, nr);
 	}
-	bad += let_go(pid);
+	bad += ts_let_go(pid);
 	ts_unmap(mem, NR);
 	return ts_result(bad);
 }

@@ -15,31 +15,13 @@
 
 static char *tagged;
 
-static int new_file(void)
-{
-	int fd = memfd_create("mte_tag_storage", MFD_CLOEXEC);
-
-	if (fd < 0 || ftruncate(fd, NR * ts_psize))
-		ksft_exit_fail_msg("memfd_create failed\n");
-	return fd;
-}
-
-static char *map_file(int fd, int prot, int flags)
-{
-	char *mem = mmap(NULL, NR * ts_psize, prot, flags, fd, 0);
-
-	if (mem == MAP_FAILED)
-		ksft_exit_fail_msg("mmap of a memfd failed\n");
-	return mem;
-}
-
 static int both(void)
 {
-	int fd = new_file();
-	char *plain = map_file(fd, TS_RW, MAP_SHARED);
+	int fd = ts_memfd(NR * ts_psize);
+	char *plain = ts_map_fd(fd, NR * ts_psize, TS_RW, MAP_SHARED);
 	size_t bad, i;
 
-	tagged = map_file(fd, TS_RWT, MAP_SHARED);
+	tagged = ts_map_fd(fd, NR * ts_psize, TS_RWT, MAP_SHARED);
 	/* Half of the pages are touched by way of the untagged mapping first. */
 	ts_data_write(plain, 0, NR / 2, 1);
 	bad = ts_tags_zero(tagged, 0, NR);
@@ -53,7 +35,7 @@ static int both(void)
 	/* Tags outlive the mapping. */
 	ts_unmap(tagged, NR);
 	bad += ts_data_check(plain, 0, NR, 1);
-	tagged = map_file(fd, TS_RWT, MAP_SHARED);
+	tagged = ts_map_fd(fd, NR * ts_psize, TS_RWT, MAP_SHARED);
 	bad += ts_check(tagged, 0, NR, 1);
 	ts_unmap(tagged, NR);
 	ts_unmap(plain, NR);
@@ -65,12 +47,12 @@ static int write_first(void)
 {
 	char *data = ts_map(NR, TS_RW, 0);
 	size_t len = NR * ts_psize, bad;
-	int fd = new_file();
+	int fd = ts_memfd(NR * ts_psize);
 
 	ts_data_write(data, 0, NR, 1);
 	if (pwrite(fd, data, len, 0) != (ssize_t)len)
 		return ts_skip("no write to a memfd");
-	tagged = map_file(fd, TS_RWT, MAP_SHARED);
+	tagged = ts_map_fd(fd, NR * ts_psize, TS_RWT, MAP_SHARED);
 	bad = ts_tags_zero(tagged, 0, NR);
 	bad += ts_data_check(tagged, 0, NR, 1);
 	ts_tags_write(tagged, 0, NR, 1);
@@ -93,12 +75,12 @@ static int write_first(void)
 
 static int fallocate_first(void)
 {
-	int fd = new_file();
+	int fd = ts_memfd(NR * ts_psize);
 	size_t bad;
 
 	if (fallocate(fd, 0, 0, NR * ts_psize))
 		return ts_skip("no fallocate() for a memfd");
-	tagged = map_file(fd, TS_RWT, MAP_SHARED);
+	tagged = ts_map_fd(fd, NR * ts_psize, TS_RWT, MAP_SHARED);
 	bad = ts_tags_zero(tagged, 0, NR);
 	ts_write(tagged, 0, NR, 1);
 	bad += ts_check(tagged, 0, NR, 1);
@@ -116,9 +98,9 @@ static int fallocate_first(void)
 
 static int mprotect_mapped(void)
 {
-	int fd = new_file();
-	char *plain = map_file(fd, TS_RW, MAP_SHARED);
-	char *other = map_file(fd, TS_RW, MAP_SHARED);
+	int fd = ts_memfd(NR * ts_psize);
+	char *plain = ts_map_fd(fd, NR * ts_psize, TS_RW, MAP_SHARED);
+	char *other = ts_map_fd(fd, NR * ts_psize, TS_RW, MAP_SHARED);
 	size_t bad;
 
 	ts_data_write(plain, 0, NR, 1);
@@ -140,12 +122,12 @@ static int mprotect_mapped(void)
 /* A private mapping takes a copy when it is written to. */
 static int private_copy(void)
 {
-	int fd = new_file();
+	int fd = ts_memfd(NR * ts_psize);
 	size_t bad, i;
 	char *copy;
 
-	tagged = map_file(fd, TS_RWT, MAP_SHARED);
-	copy = map_file(fd, TS_RWT, MAP_PRIVATE);
+	tagged = ts_map_fd(fd, NR * ts_psize, TS_RWT, MAP_SHARED);
+	copy = ts_map_fd(fd, NR * ts_psize, TS_RWT, MAP_PRIVATE);
 	ts_write(tagged, 0, NR, 1);
 	bad = ts_check(copy, 0, NR, 1);
 	for (i = 0; i < NR; i += 2)
@@ -174,10 +156,10 @@ static int child(void *arg)
 
 static int across_processes(void)
 {
-	int fd = new_file();
+	int fd = ts_memfd(NR * ts_psize);
 	size_t bad;
 
-	tagged = map_file(fd, TS_RWT, MAP_SHARED);
+	tagged = ts_map_fd(fd, NR * ts_psize, TS_RWT, MAP_SHARED);
 	ts_write(tagged, 0, NR, 1);
 	bad = ts_expect(!ts_child(child, NULL, TIMEOUT), "child to end with 0");
 	bad += ts_check(tagged, 0, NR, 2);
@@ -189,12 +171,12 @@ static int across_processes(void)
 /* Out by way of the tagged mapping, in by way of the other one. */
 static int swapped(void)
 {
-	int fd = new_file();
+	int fd = ts_memfd(NR * ts_psize);
 	size_t bad;
 	char *plain;
 	long out;
 
-	tagged = map_file(fd, TS_RWT, MAP_SHARED);
+	tagged = ts_map_fd(fd, NR * ts_psize, TS_RWT, MAP_SHARED);
 	ts_write(tagged, 0, NR, 1);
 	out = ts_vmstat("pswpout");
 	ts_pageout(tagged, 0, NR);
@@ -205,9 +187,9 @@ static int swapped(void)
 	ts_pageout(tagged, 0, NR);
 	ts_unmap(tagged, NR);
 
-	plain = map_file(fd, TS_RW, MAP_SHARED);
+	plain = ts_map_fd(fd, NR * ts_psize, TS_RW, MAP_SHARED);
 	bad += ts_data_check(plain, 0, NR, 1);
-	tagged = map_file(fd, TS_RWT, MAP_SHARED);
+	tagged = ts_map_fd(fd, NR * ts_psize, TS_RWT, MAP_SHARED);
 	bad += ts_check(tagged, 0, NR, 1);
 	ts_unmap(plain, NR);
 	ts_unmap(tagged, NR);

@@ -18,29 +18,11 @@
 
 static size_t huge, nr;
 
-/* A file of one huge page. */
 static int new_file(void)
 {
-	int fd;
-
 	huge = ts_huge_size();
 	nr = huge / ts_psize;
-	ts_thp_set("shmem_enabled", "always");
-	fd = memfd_create("shmem_huge", MFD_CLOEXEC);
-	if (fd < 0 || ftruncate(fd, huge))
-		ksft_exit_fail_msg("memfd_create failed\n");
-	return fd;
-}
-
-/* Map it where it can be mapped by a PMD. */
-static char *map_file(int fd, int prot)
-{
-	char *mem = ts_map_huge(huge);
-
-	mem = mmap(mem, huge, prot, MAP_SHARED | MAP_FIXED, fd, 0);
-	if (mem == MAP_FAILED)
-		ksft_exit_fail_msg("mmap of a file failed\n");
-	return mem;
+	return ts_memfd_huge();
 }
 
 static size_t is_large(const char *mem)
@@ -81,7 +63,7 @@ static size_t now_tagged(char *mem, unsigned long seed)
 static size_t mapped_anew(int fd, unsigned long seed)
 {
 	long faults = ts_vmstat("metadata_none_fault");
-	char *mem = map_file(fd, TS_RWT);
+	char *mem = ts_map_fd_huge(fd, TS_RWT);
 	size_t bad;
 
 	bad = ts_check(mem, 0, nr, seed);
@@ -99,11 +81,11 @@ static size_t use(int fd)
 
 	/* Written, then mapped untagged and tagged at once. */
 	bad = write_file(fd, 1);
-	plain = map_file(fd, TS_RW);
+	plain = ts_map_fd_huge(fd, TS_RW);
 	bad += ts_data_check(plain, 0, nr, 1);
 	bad += is_large(plain);
 	bad += ts_expect(by_pmd(plain), "to be mapped by a PMD");
-	tagged = map_file(fd, TS_RWT);
+	tagged = ts_map_fd_huge(fd, TS_RWT);
 	bad += now_tagged(tagged, 1);
 	bad += is_large(tagged);
 	ts_data_write(plain, 0, nr, 2);
@@ -148,7 +130,7 @@ static int on_tmpfs(void)
 static int fault_first(void)
 {
 	int fd = new_file();
-	char *mem = map_file(fd, TS_RWT);
+	char *mem = ts_map_fd_huge(fd, TS_RWT);
 	size_t bad;
 
 	ts_data_write(mem, 0, nr, 1);
@@ -163,7 +145,7 @@ static int fault_first(void)
 /* Mapped by a PMD, made tagged by mprotect(): one fault. */
 static size_t protect_pmd(int fd)
 {
-	char *mem = map_file(fd, TS_RW);
+	char *mem = ts_map_fd_huge(fd, TS_RW);
 	size_t bad;
 	long faults;
 
@@ -190,22 +172,17 @@ static int protect(void)
 }
 
 /* All of it with data in tag storage, which has to go. */
-static int storage_used(void)
+static size_t several_files(void)
 {
-	long killed = ts_vmstat("oom_kill");
-	struct ts_ballast ballast = { };
-	struct ts_counters before, after;
 	size_t bad = 0, i;
 	int fd[8];
 
-	ts_lend(&ballast, 4);
-	ts_counters(&before);
 	for (i = 0; i < ARRAY_SIZE(fd); i++) {
 		fd[i] = new_file();
 		if (i % 2) {
 			bad += protect_pmd(fd[i]);
 		} else {
-			char *mem = map_file(fd[i], TS_RWT);
+			char *mem = ts_map_fd_huge(fd[i], TS_RWT);
 
 			ts_data_write(mem, 0, nr, 1);
 			bad += now_tagged(mem, 1);
@@ -216,22 +193,19 @@ static int storage_used(void)
 		bad += mapped_anew(fd[i], 1);
 		close(fd[i]);
 	}
-	ts_counters(&after);
-	ksft_print_msg("%zu pages of data in tag storage, %ld moved\n",
-		       ballast.lent, after.moved - before.moved);
-	bad += ts_expect(after.moved > before.moved,
-			 "data to be moved out of tag storage");
-	bad += ts_lent_check(&ballast);
-	bad += ts_expect(ts_vmstat("oom_kill") == killed, "no OOM kill");
-	ts_ballast_free(&ballast);
-	return ts_result(bad);
+	return bad;
+}
+
+static int storage_used(void)
+{
+	return ts_result(ts_while_lent(several_files));
 }
 
 /* A pipe holds the tag storage of page @page, if that is data: it is moved. */
 static size_t one_pinned(const struct ts_ballast *b, int fd, size_t page,
 			 size_t *tried)
 {
-	char *mem = map_file(fd, TS_RW), *at = mem + page * ts_psize;
+	char *mem = ts_map_fd_huge(fd, TS_RW), *at = mem + page * ts_psize;
 	struct iovec iov = { .iov_len = 1 };
 	unsigned long pfn;
 	size_t bad = 0;

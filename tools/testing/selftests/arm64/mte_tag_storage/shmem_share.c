@@ -18,31 +18,13 @@
 #define TIMEOUT	120
 #define ROUNDS	40
 
-static int new_file(void)
-{
-	int fd = memfd_create("shmem_share", MFD_CLOEXEC);
-
-	if (fd < 0 || ftruncate(fd, NR * ts_psize))
-		ksft_exit_fail_msg("memfd_create failed\n");
-	return fd;
-}
-
-static char *map_file(int fd, int prot, int flags)
-{
-	char *mem = mmap(NULL, NR * ts_psize, prot, flags, fd, 0);
-
-	if (mem == MAP_FAILED)
-		ksft_exit_fail_msg("mmap of a memfd failed\n");
-	return mem;
-}
-
 static int shared_fd;
 static unsigned int *turn;
 
 /* Data comes from here in even turns, in the first half of the file. */
 static int untagged_process(void *arg)
 {
-	char *mem = map_file(shared_fd, TS_RW, MAP_SHARED);
+	char *mem = ts_map_fd(shared_fd, NR * ts_psize, TS_RW, MAP_SHARED);
 	unsigned int i;
 	size_t bad = 0;
 
@@ -64,7 +46,7 @@ static int untagged_process(void *arg)
 
 static size_t tagged_process(void)
 {
-	char *mem = map_file(shared_fd, TS_RWT, MAP_SHARED);
+	char *mem = ts_map_fd(shared_fd, NR * ts_psize, TS_RWT, MAP_SHARED);
 	size_t bad = 0;
 	unsigned int i;
 
@@ -96,7 +78,7 @@ static int two_processes(void)
 	pid_t pid;
 
 	turn = (unsigned int *)ts_map(1, TS_RW, MAP_SHARED);
-	shared_fd = new_file();
+	shared_fd = ts_memfd(NR * ts_psize);
 	pid = fork();
 	if (!pid)
 		_exit(untagged_process(NULL));
@@ -128,7 +110,7 @@ static size_t pipe_data(int fd[2], unsigned long seed, size_t page)
 /* Filled by splice() and sendfile() before it is mapped tagged. */
 static int filled(void)
 {
-	int fd = new_file(), to = new_file(), p[2];
+	int fd = ts_memfd(NR * ts_psize), to = ts_memfd(NR * ts_psize), p[2];
 	off_t off = 0, from = 0;
 	size_t bad = 0, i;
 	char *mem;
@@ -140,7 +122,7 @@ static int filled(void)
 		       (ssize_t)ts_psize;
 	}
 	bad = ts_expect(!bad, "all pages to be spliced");
-	mem = map_file(fd, TS_RWT, MAP_SHARED);
+	mem = ts_map_fd(fd, NR * ts_psize, TS_RWT, MAP_SHARED);
 	bad += ts_tags_zero(mem, 0, NR);
 	bad += ts_data_check(mem, 0, NR, 1);
 	ts_tags_write(mem, 0, NR, 1);
@@ -150,7 +132,7 @@ static int filled(void)
 			 (ssize_t)(NR * ts_psize), "all pages to be sent");
 	bad += ts_check(mem, 0, NR, 1);
 	ts_unmap(mem, NR);
-	mem = map_file(to, TS_RWT, MAP_SHARED);
+	mem = ts_map_fd(to, NR * ts_psize, TS_RWT, MAP_SHARED);
 	bad += ts_tags_zero(mem, 0, NR);
 	bad += ts_data_check(mem, 0, NR, 1);
 	ts_unmap(mem, NR);
@@ -171,11 +153,11 @@ static void punch(int fd, size_t first, size_t pages)
 static int hole_while_piped(void)
 {
 	char *mem, *buf = ts_map(1, TS_RW, 0);
-	int fd = new_file(), p[2];
+	int fd = ts_memfd(NR * ts_psize), p[2];
 	size_t bad, i, j;
 	off_t off = 0;
 
-	mem = map_file(fd, TS_RWT, MAP_SHARED);
+	mem = ts_map_fd(fd, NR * ts_psize, TS_RWT, MAP_SHARED);
 	ts_write(mem, 0, NR, 1);
 	bad = ts_expect(!pipe(p), "a pipe");
 	bad += ts_expect(splice(fd, &off, p[1], NULL, 8 * ts_psize, 0) ==
@@ -201,9 +183,9 @@ static int hole_while_piped(void)
 /* Holes of all sizes, again and again: new pages never show old tags. */
 static int holes(void)
 {
-	int fd = new_file();
-	char *plain = map_file(fd, TS_RW, MAP_SHARED);
-	char *mem = map_file(fd, TS_RWT, MAP_SHARED);
+	int fd = ts_memfd(NR * ts_psize);
+	char *plain = ts_map_fd(fd, NR * ts_psize, TS_RW, MAP_SHARED);
+	char *mem = ts_map_fd(fd, NR * ts_psize, TS_RWT, MAP_SHARED);
 	size_t bad = 0, round;
 
 	ts_write(mem, 0, NR, 0);
@@ -275,10 +257,10 @@ static size_t private_copies(void)
 	size_t bad = 0, i;
 
 	for (i = 0; i < ARRAY_SIZE(mem); i++) {
-		int fd = new_file();
+		int fd = ts_memfd(NR * ts_psize);
 
-		mem[i] = map_file(fd, TS_RWT, MAP_SHARED);
-		copy[i] = map_file(fd, TS_RW, MAP_PRIVATE);
+		mem[i] = ts_map_fd(fd, NR * ts_psize, TS_RWT, MAP_SHARED);
+		copy[i] = ts_map_fd(fd, NR * ts_psize, TS_RW, MAP_PRIVATE);
 		close(fd);
 		bad += private_copy(mem[i], copy[i]);
 	}
@@ -296,19 +278,7 @@ static int private_plain(void)
 
 static int private_used(void)
 {
-	struct ts_ballast ballast = { };
-	struct ts_counters before, after;
-	size_t bad;
-
-	ts_lend(&ballast, 4);
-	ts_counters(&before);
-	bad = private_copies();
-	ts_counters(&after);
-	bad += ts_expect(after.moved > before.moved,
-			 "data to be moved out of tag storage");
-	bad += ts_lent_check(&ballast);
-	ts_ballast_free(&ballast);
-	return ts_result(bad);
+	return ts_result(ts_while_lent(private_copies));
 }
 
 static const struct ts_case cases[] = {

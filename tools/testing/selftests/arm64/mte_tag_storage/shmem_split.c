@@ -14,29 +14,11 @@
 
 static size_t huge, nr;
 
-/* A file of one huge page. */
 static int new_file(void)
 {
-	int fd;
-
 	huge = ts_huge_size();
 	nr = huge / ts_psize;
-	ts_thp_set("shmem_enabled", "always");
-	fd = memfd_create("shmem_huge", MFD_CLOEXEC);
-	if (fd < 0 || ftruncate(fd, huge))
-		ksft_exit_fail_msg("memfd_create failed\n");
-	return fd;
-}
-
-/* Map it where it can be mapped by a PMD. */
-static char *map_file(int fd, int prot)
-{
-	char *mem = ts_map_huge(huge);
-
-	mem = mmap(mem, huge, prot, MAP_SHARED | MAP_FIXED, fd, 0);
-	if (mem == MAP_FAILED)
-		ksft_exit_fail_msg("mmap of a file failed\n");
-	return mem;
+	return ts_memfd_huge();
 }
 
 static size_t is_large(const char *mem)
@@ -56,7 +38,7 @@ static void punch(int fd, size_t first, size_t pages)
 static int hole(void)
 {
 	int fd = new_file();
-	char *mem = map_file(fd, TS_RWT);
+	char *mem = ts_map_fd_huge(fd, TS_RWT);
 	size_t bad, i;
 
 	ts_write(mem, 0, nr, 1);
@@ -95,7 +77,7 @@ static int split(void)
 
 	for (head = 0; head < 2; head++) {
 		int fd = new_file();
-		char *mem = map_file(fd, TS_RW);
+		char *mem = ts_map_fd_huge(fd, TS_RW);
 
 		ts_data_write(mem, 0, nr, 1);
 		bad += is_large(mem);

@@ -20,23 +20,12 @@
 static char *tagged, *plain;
 static int fd;
 
-static char *map_file(int prot)
-{
-	char *mem = mmap(NULL, NR * ts_psize, prot, MAP_SHARED, fd, 0);
-
-	if (mem == MAP_FAILED)
-		ksft_exit_fail_msg("mmap of a memfd failed\n");
-	return mem;
-}
-
 /* A file with data and tags, mapped both ways, and nothing mapped in yet. */
 static void new_file(void)
 {
-	fd = memfd_create("mte_tag_storage", MFD_CLOEXEC);
-	if (fd < 0 || ftruncate(fd, NR * ts_psize))
-		ksft_exit_fail_msg("memfd_create failed\n");
-	tagged = map_file(TS_RWT);
-	plain = map_file(TS_RW);
+	fd = ts_memfd(NR * ts_psize);
+	tagged = ts_map_fd(fd, NR * ts_psize, TS_RWT, MAP_SHARED);
+	plain = ts_map_fd(fd, NR * ts_psize, TS_RW, MAP_SHARED);
 }
 
 static void end_file(void)
@@ -214,12 +203,16 @@ static int copied(void)
 static int off(void)
 {
 	size_t bad;
+	int i;
 
 	if (!ts_disk_on(DISK_NR))
 		return KSFT_FAIL;
 	new_file();
 	ts_write(tagged, 0, NR, 1);
-	madvise(tagged, NR * ts_psize, MADV_PAGEOUT);
+	for (i = 0; i < 10 && ts_in_memory(plain, NR) > NR / 4; i++) {
+		madvise(tagged, NR * ts_psize, MADV_PAGEOUT);
+		usleep(20 * 1000);
+	}
 	ts_swap_uncache(plain, NR, NR / 4);
 	bad = ts_expect(not_in_memory() > NR / 2, "most pages in swap");
 	bad += ts_expect(ts_disk_off(), "swapoff() to succeed");

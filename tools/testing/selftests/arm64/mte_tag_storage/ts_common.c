@@ -18,6 +18,7 @@
 #include <unistd.h>
 #include <sys/auxv.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/swap.h>
 #include <sys/wait.h>
 
@@ -110,6 +111,21 @@ int ts_skip(const char *fmt, ...)
 	vsnprintf(skip_reason, sizeof(skip_reason), fmt, ap);
 	va_end(ap);
 	return KSFT_SKIP;
+}
+
+/* Try all ways, and name those that are wrong. */
+size_t ts_all_ways(const struct ts_way *way, size_t nr)
+{
+	size_t bad = 0, i;
+
+	for (i = 0; i < nr; i++) {
+		size_t now = way[i].fn();
+
+		if (now)
+			ksft_print_msg("wrong: %s\n", way[i].name);
+		bad += now;
+	}
+	return bad;
 }
 
 /* Enable tagged pointers and synchronous checks; or end, skipped. */
@@ -564,6 +580,45 @@ void ts_unmap(char *mem, size_t nr)
 	munmap(mem, nr * ts_psize);
 }
 
+/* A file in memory of @size bytes. */
+int ts_memfd(size_t size)
+{
+	int fd = memfd_create("mte_tag_storage", MFD_CLOEXEC);
+
+	if (fd < 0 || ftruncate(fd, size))
+		ksft_exit_fail_msg("memfd_create failed\n");
+	return fd;
+}
+
+static char *map_fd(char *at, int fd, size_t size, int prot, int flags)
+{
+	char *mem = mmap(at, size, prot, flags, fd, 0);
+
+	if (mem == MAP_FAILED)
+		ksft_exit_fail_msg("mmap of a memfd failed\n");
+	return mem;
+}
+
+char *ts_map_fd(int fd, size_t size, int prot, int flags)
+{
+	return map_fd(NULL, fd, size, prot, flags);
+}
+
+/* A file in memory of one huge page. */
+int ts_memfd_huge(void)
+{
+	ts_thp_set("shmem_enabled", "always");
+	return ts_memfd(ts_huge_size());
+}
+
+/* Map the first huge page of a file where it can be mapped by a PMD. */
+char *ts_map_fd_huge(int fd, int prot)
+{
+	size_t size = ts_huge_size();
+
+	return map_fd(ts_map_huge(size), fd, size, prot, MAP_SHARED | MAP_FIXED);
+}
+
 void ts_protect(char *mem, size_t first, size_t nr, int prot)
 {
 	if (mprotect(mem + first * ts_psize, nr * ts_psize, prot))
@@ -804,7 +859,7 @@ size_t ts_in_memory(char *mem, size_t nr)
  */
 bool ts_swap_uncache(char *mem, size_t nr, size_t max)
 {
-	double end = ts_now() + 2;
+	double end = ts_now() + 20;
 	size_t in;
 
 	while ((in = ts_in_memory(mem, nr)) > max && ts_now() < end) {
@@ -1066,6 +1121,38 @@ int ts_child(int (*fn)(void *), void *arg, unsigned int seconds)
 	return ts_wait(pid, seconds);
 }
 
+/*
+ * A child that stops when it has prepared, and goes on to check once it is let
+ * go; 0 if it could not prepare.
+ */
+pid_t ts_traced(int (*prepare)(void), int (*check)(void))
+{
+	pid_t pid = fork();
+	int status;
+
+	if (!pid) {
+		int ret = prepare ? prepare() : 0;
+
+		if (ret)
+			_exit(ret);
+		ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+		raise(SIGSTOP);
+		_exit(check());
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		ksft_exit_fail_msg("no child\n");
+	return WIFSTOPPED(status) ? pid : 0;
+}
+
+size_t ts_let_go(pid_t pid)
+{
+	int ret;
+
+	ptrace(PTRACE_DETACH, pid, NULL, NULL);
+	ret = ts_wait(pid, 60);
+	return ts_expect(!ret, "child to end with 0, not %d", ret);
+}
+
 bool ts_run_on(int cpu)
 {
 	cpu_set_t set;
@@ -1317,11 +1404,11 @@ ssize_t ts_ballast_storage(const struct ts_ballast *b, unsigned long pfn)
 }
 
 /*
- * Fill tag storage with base pages. It is used for them once the other memory is
- * down to the high watermark, which is made 20 % of a zone; at 10 % reclaim would
- * begin.
+ * Fill tag storage with base pages, and let other memory be free. Tag storage is
+ * used for them once the other memory is down to the high watermark, which is
+ * made 20 % of a zone; at 10 % reclaim would begin.
  */
-static void lend_fill(struct ts_ballast *b)
+void ts_ballast_lend(struct ts_ballast *b)
 {
 	size_t chunk = (1 << 20) / ts_psize;
 	long total = ts_meminfo("MemTotal");
@@ -1336,6 +1423,8 @@ static void lend_fill(struct ts_ballast *b)
 		if (!populate(b->mem, &b->nr, chunk))
 			break;
 	ts_write_file(SCALE, old);
+	madvise(b->bulk, b->bulk_nr * ts_psize, MADV_DONTNEED);
+	b->bulk_nr = 0;
 }
 
 /*
@@ -1351,10 +1440,7 @@ size_t ts_lend(struct ts_ballast *b, unsigned int quarters)
 	int nr = ts_regions(r, ARRAY_SIZE(r));
 	size_t i, first = 0;
 
-	lend_fill(b);
-	madvise(b->bulk, b->bulk_nr * ts_psize, MADV_DONTNEED);
-	b->bulk_nr = 0;
-
+	ts_ballast_lend(b);
 	b->lent = 0;
 	for (i = 0; i <= b->nr; i++) {
 		unsigned long pfn = i < b->nr ? ts_pfn(b->mem + i * ts_psize) : 0;
@@ -1389,4 +1475,26 @@ size_t ts_lent_check(const struct ts_ballast *b)
 	return bad + ts_expect(found == b->lent,
 			       "%zu pages of data in tag storage, not %zu",
 			       b->lent, found);
+}
+
+/* Run @fn while all tag storage is in use: some of it has to be moved. */
+size_t ts_while_lent(size_t (*fn)(void))
+{
+	long killed = ts_vmstat("oom_kill");
+	struct ts_ballast ballast = { };
+	struct ts_counters before, after;
+	size_t bad;
+
+	ts_lend(&ballast, 4);
+	ts_counters(&before);
+	bad = fn();
+	ts_counters(&after);
+	ksft_print_msg("%zu pages of data in tag storage, %ld moved\n",
+		       ballast.lent, after.moved - before.moved);
+	bad += ts_expect(after.moved > before.moved,
+			 "data to be moved out of tag storage");
+	bad += ts_lent_check(&ballast);
+	bad += ts_expect(ts_vmstat("oom_kill") == killed, "no OOM kill");
+	ts_ballast_free(&ballast);
+	return bad;
 }

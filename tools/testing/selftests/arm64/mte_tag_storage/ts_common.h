@@ -73,6 +73,12 @@ struct ts_case {
 	unsigned int need;
 };
 
+/* One of several ways to the same end: @fn returns what is wrong. */
+struct ts_way {
+	const char *name;
+	size_t (*fn)(void);
+};
+
 /* One line of the regions file, and where the region lies. */
 struct ts_region {
 	unsigned long tag_pfn, tag_pages;
@@ -108,12 +114,17 @@ const char *ts_missing(unsigned int need);
 int ts_expect(bool ok, const char *fmt, ...) __printf(2, 3);
 int ts_result(size_t bad);
 int ts_skip(const char *fmt, ...) __printf(1, 2);
+size_t ts_all_ways(const struct ts_way *way, size_t nr);
 
 /* Memory. */
 char *ts_map(size_t nr, int prot, int flags);
 char *ts_map_huge(size_t size);
 void ts_unmap(char *mem, size_t nr);
 void ts_protect(char *mem, size_t first, size_t nr, int prot);
+int ts_memfd(size_t size);
+char *ts_map_fd(int fd, size_t size, int prot, int flags);
+int ts_memfd_huge(void);
+char *ts_map_fd_huge(int fd, int prot);
 unsigned long ts_pagemap(const void *addr);
 unsigned long ts_pfn(const void *addr);
 size_t ts_swapped(const char *mem, size_t first, size_t nr);
@@ -166,6 +177,8 @@ int ts_write_file(const char *path, const char *value);
 /* Processes, threads, pressure. */
 int ts_child(int (*fn)(void *), void *arg, unsigned int seconds);
 int ts_wait(pid_t pid, unsigned int seconds);
+pid_t ts_traced(int (*prepare)(void), int (*check)(void));
+size_t ts_let_go(pid_t pid);
 bool ts_run_on(int cpu);
 int ts_compact(void);
 bool ts_slow(const char *function, unsigned int usec);
@@ -174,6 +187,7 @@ void ts_be_slow(bool on);
 double ts_now(void);
 long ts_floor_kb(void);
 bool ts_ballast_fill(struct ts_ballast *b, long leave);
+void ts_ballast_lend(struct ts_ballast *b);
 void ts_ballast_free(struct ts_ballast *b);
 ssize_t ts_ballast_find(const struct ts_ballast *b, unsigned long pfn,
 			unsigned long nr);
@@ -182,6 +196,7 @@ bool ts_ballast_pair(const struct ts_ballast *b, size_t *storage,
 ssize_t ts_ballast_storage(const struct ts_ballast *b, unsigned long pfn);
 size_t ts_lend(struct ts_ballast *b, unsigned int quarters);
 size_t ts_lent_check(const struct ts_ballast *b);
+size_t ts_while_lent(size_t (*fn)(void));
 
 /* The allocation tag of the granule at @p. */
 static inline unsigned int ts_ldg(const void *p)
