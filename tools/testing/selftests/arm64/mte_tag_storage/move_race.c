@@ -133,7 +133,7 @@ static size_t run(const struct race *r)
 					    ts_pfn(mem + page * ts_psize)) != NULL;
 	}
 	pthread_join(thread, NULL);
-	bad += ts_expect(!slow || ts_slow_hits() >= NR, "delays to take place");
+	bad += ts_expect(!slow || ts_slow_hits() > NR / 2, "delays to take place");
 	ts_slow(NULL, 0);
 	bad += ts_check(mem, 0, NR, SEED);
 	ksft_print_msg("%s: %zu of %d pages moved%s\n", r->slow, nr_moved, NR,

@@ -17,6 +17,7 @@
 #define NR		1024
 #define USEC		20000
 #define PAGEBLOCK	512
+#define GAP_KB		(20 * 1024L)
 #define NEED		(TS_NEED_ROOT | TS_NEED_COUNTERS | TS_NEED_REGIONS)
 
 static struct ts_ballast ballast;
@@ -115,7 +116,15 @@ static size_t tag_covered(size_t page, size_t storage)
 static void leave_little(void)
 {
 	ts_ballast_fill(&ballast, ts_meminfo("MetadataTotal") * 1024 /
-				  (long)ts_psize / 8);
+				  (long)ts_psize / 4);
+}
+
+/* The page waits on this CPU for its move to another list of the LRU. */
+static void to_batch(size_t page)
+{
+	madvise(ballast.mem + page * ts_psize, ts_psize, MADV_FREE);
+	/* It is needed all the same. */
+	ballast_page(page, false);
 }
 
 static int moved(bool in_batch)
@@ -131,11 +140,10 @@ static int moved(bool in_batch)
 		if (!ts_ballast_pair(&ballast, &storage, &covered))
 			break;
 		ballast_page(covered, false);
-		/* Waits on this CPU for its move to another list of the LRU. */
 		if (in_batch)
-			madvise(ballast.mem + storage * ts_psize, ts_psize,
-				MADV_FREE);
-		ballast_page(storage, false);
+			to_batch(storage);
+		else
+			ballast_page(storage, false);
 		bad += tag_covered(covered, storage);
 		bad += ballast_page(storage, true);
 		tried++;
@@ -227,7 +235,7 @@ enum { IDLE, TO_BATCH, IN_BATCH, BESIDE, DONE, END };
 
 static struct {
 	int state;
-	char *page;
+	size_t storage;
 	size_t beside[16];
 	int nr;
 	size_t bad;
@@ -250,7 +258,7 @@ static void *other_cpu(void *arg)
 	for (;; usleep(100)) {
 		switch (other_state()) {
 		case TO_BATCH:
-			madvise(other.page, ts_psize, MADV_FREE);
+			to_batch(other.storage);
 			set_other(IN_BATCH);
 			break;
 		case BESIDE:
@@ -317,6 +325,22 @@ static size_t tag_pinned(size_t covered, size_t storage)
 	return bad;
 }
 
+/*
+ * Fill memory, then leave free what is between the low and the high watermark,
+ * and these far apart: data goes to storage where it may, without reclaim.
+ */
+static void leave_between(void)
+{
+	char gap[32];
+
+	leave_little();
+	madvise(ballast.bulk, GAP_KB * 1024 * 3 / 2, MADV_DONTNEED);
+	snprintf(gap, sizeof(gap), "%ld",
+		 GAP_KB * 10000 / ts_meminfo("MemTotal"));
+	ts_set("/proc/sys/vm/watermark_boost_factor", "0");
+	ts_set("/proc/sys/vm/watermark_scale_factor", gap);
+}
+
 /* Some storage in each of its pageblocks is reserved. */
 static size_t tag_some(void)
 {
@@ -337,7 +361,7 @@ static int contig(bool beside)
 	pthread_t thread;
 	int i, tried = 0;
 
-	leave_little();
+	leave_between();
 	bad = tag_some();
 	ts_run_on(0);
 	memset(&other, 0, sizeof(other));
@@ -354,12 +378,13 @@ static int contig(bool beside)
 		ballast_page(covered, false);
 		if (slow)
 			free_beside(storage);
-		other.page = ballast.mem + storage * ts_psize;
+		other.storage = storage;
 		set_other(TO_BATCH);
 		wait_other(IN_BATCH);
 		if (slow)
 			set_other(BESIDE);
 		bad += tag_pinned(covered, storage);
+		bad += ballast_page(storage, true);
 		if (slow && ts_slow_hits() > 0)
 			wait_other(DONE);
 		tried++;
@@ -374,6 +399,7 @@ static int contig(bool beside)
 	bad += other.bad;
 	bad += counted();
 	ts_ballast_free(&ballast);
+	ts_set("/proc/sys/vm/watermark_scale_factor", "10");
 
 	if (!tried)
 		return ts_skip("no tag storage came into use as data");

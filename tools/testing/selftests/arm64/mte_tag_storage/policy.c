@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Who takes tag storage as memory, when, and who counts on it:
+ *  - data takes it before pageblocks that the kernel had;
+ *  - data does not make memory be reclaimed while there is some, and takes other
+ *    memory when there is none;
+ *  - for the kernel and for a huge page it is no free memory.
+ *
+ * Each case sets the watermarks around the other memory that is free.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <sys/resource.h>
+
+#include "ts_common.h"
+
+#define VM		"/proc/sys/vm/"
+#define MIN_KB		(8 * 1024L)
+#define SEED		1
+#define NR		1024UL
+#define MAX		(16 * NR)
+#define NEED		(TS_NEED_ROOT | TS_NEED_COUNTERS)
+
+static struct ts_ballast ballast;
+
+/* Base pages that are taken one after the other. */
+static char *pages;
+static size_t taken;
+
+static int pipes[4096][2];
+static size_t nr_pipes;
+
+static void set_long(const char *path, long value)
+{
+	char buf[32];
+
+	snprintf(buf, sizeof(buf), "%ld", value);
+	ts_set(path, buf);
+}
+
+/* They are @gap_kb apart, or a quarter of @min_kb. */
+static void watermarks(long min_kb, long gap_kb)
+{
+	set_long(VM "watermark_boost_factor", 0);
+	set_long(VM "watermark_scale_factor",
+		 1 + gap_kb * 10000 / ts_meminfo("MemTotal"));
+	set_long(VM "min_free_kbytes", min_kb);
+}
+
+/* Free memory that is not tag storage. */
+static long other_kb(void)
+{
+	ts_fold();
+	return ts_meminfo("MemFree") - ts_meminfo("MetadataFree");
+}
+
+/* Fill memory: what is left is tag storage and a little more. */
+static void begin(void)
+{
+	long total = ts_meminfo("MetadataTotal") * 1024 / (long)ts_psize;
+
+	/* Nearly nothing in the lists of the CPUs. */
+	set_long(VM "percpu_pagelist_high_fraction", 100000);
+	watermarks(MIN_KB, 0);
+	ts_ballast_fill(&ballast, total);
+	ts_ballast_fill(&ballast, total * 15 / 16);
+	pages = ts_map(MAX, TS_RW, MAP_NORESERVE);
+	madvise(pages, MAX * ts_psize, MADV_NOHUGEPAGE);
+	taken = 0;
+	ksft_print_msg("free: %ld kB of tag storage, %ld kB of other memory\n",
+		       ts_meminfo("MetadataFree"), other_kb());
+}
+
+static int end(size_t bad)
+{
+	ts_ballast_free(&ballast);
+	ts_unmap(pages, MAX);
+	watermarks(MIN_KB, 0);
+	return ts_result(bad);
+}
+
+static size_t take(size_t nr)
+{
+	size_t first = taken;
+
+	taken += nr;
+	return ts_expect(!madvise(pages + first * ts_psize, nr * ts_psize,
+				  MADV_POPULATE_WRITE), "%zu pages", nr);
+}
+
+/* Memory of the kernel, in pipes. */
+static size_t fill_pipes(long kb)
+{
+	struct rlimit limit = { 2 * ARRAY_SIZE(pipes), 2 * ARRAY_SIZE(pipes) };
+	char *buf = malloc(ts_psize);
+
+	setrlimit(RLIMIT_NOFILE, &limit);
+	for (nr_pipes = 0; kb > 0; nr_pipes++) {
+		if (pipe2(pipes[nr_pipes], O_NONBLOCK))
+			break;
+		while (write(pipes[nr_pipes][1], buf, ts_psize) > 0)
+			kb -= ts_psize / 1024;
+	}
+	free(buf);
+	return ts_expect(kb <= 0, "another pipe, for %ld kB", kb);
+}
+
+static void close_pipes(void)
+{
+	while (nr_pipes--) {
+		close(pipes[nr_pipes][0]);
+		close(pipes[nr_pipes][1]);
+	}
+}
+
+static long free_storage(void)
+{
+	ts_fold();
+	return ts_vmstat("nr_free_metadata");
+}
+
+/*
+ * Of whole pageblocks that are free a huge page is made, but no data goes there.
+ * What is free in pageblocks of its own goes first.
+ */
+static int before_pageblocks(void)
+{
+	size_t huge = ts_huge_size(), nr = huge / ts_psize, bad, own;
+	char *mem = ts_map_huge(huge);
+	long free;
+
+	bad = fill_pipes(48 * 1024);
+	begin();
+	own = other_kb() * 1024 / ts_psize;
+	close_pipes();
+	free = free_storage();
+	while (!bad && taken < own + NR && free_storage() > free - 64)
+		bad += take(64);
+	free = free_storage();
+	bad += take(NR);
+	free -= free_storage();
+	bad += ts_expect(free > (long)NR / 2,
+			 "about %lu pages of data in tag storage, not %ld", NR,
+			 free);
+
+	ts_data_write(mem, 0, nr, SEED);
+	bad += ts_expect(ts_is_huge(mem), "a huge page");
+	bad += ts_data_check(mem, 0, nr, SEED);
+	ts_unmap(mem, nr);
+	return end(bad);
+}
+
+/* How often what may have tag storage had to reclaim memory. */
+static long stalls(void)
+{
+	ts_fold();
+	return ts_vmstat("allocstall_movable");
+}
+
+/* Other memory is below all watermarks. */
+static int no_reclaim(void)
+{
+	size_t bad;
+	long before;
+
+	begin();
+	before = stalls();
+	watermarks(other_kb() * 4 / 3, 0);
+	bad = take(NR);
+	bad += ts_expect(stalls() == before, "no reclaim for data, not %ld times",
+			 stalls() - before);
+	return end(bad);
+}
+
+/* There is no tag storage, but other memory, between low and high watermark. */
+static int no_storage(void)
+{
+	size_t bad = 0;
+	long before;
+
+	begin();
+	watermarks(MIN_KB / 4, other_kb() * 6 / 10);
+	before = stalls();
+	while (!bad && taken + 64 <= MAX && ts_vmstat("nr_free_metadata") > 64)
+		bad += take(64);
+	bad += take(NR / 4);
+	bad += ts_expect(ts_vmstat("nr_free_metadata") < 64,
+			 "tag storage to be used up");
+	bad += ts_expect(stalls() == before, "no reclaim for data, not %ld times",
+			 stalls() - before);
+	ksft_print_msg("%zu pages, then %ld kB of other memory\n", taken,
+		       other_kb());
+	return end(bad);
+}
+
+/* Other memory gets below its low watermark: time for kswapd. */
+static int kernel_memory(void)
+{
+	double until = ts_now() + 3;
+	long before, other;
+	size_t bad;
+
+	begin();
+	other = other_kb();
+	watermarks(other * 3 / 4, 0);
+	before = ts_vmstat("pageoutrun");
+	bad = fill_pipes(other / 4);
+	while (ts_vmstat("pageoutrun") == before && ts_now() < until)
+		usleep(10 * 1000);
+	bad += ts_expect(ts_vmstat("pageoutrun") > before, "kswapd to run");
+	close_pipes();
+	return end(bad);
+}
+
+/* With other memory below its watermarks a huge page cannot be had, later. */
+static int huge_page(void)
+{
+	size_t huge = ts_huge_size(), nr = huge / ts_psize, bad;
+	char *mem = ts_map_huge(2 * huge);
+
+	ts_thp_set("defrag", "never");
+	begin();
+	madvise(ballast.bulk, 4 * huge, MADV_DONTNEED);
+	ts_data_write(mem, 0, 1, SEED);
+	bad = ts_expect(ts_folio_pages(mem) == nr, "a huge page before");
+	watermarks(other_kb() + MIN_KB, 0);
+	ts_data_write(mem, nr, 1, SEED);
+	bad += ts_expect(ts_folio_pages(mem + huge) < nr, "no huge page");
+	ts_unmap(mem, 2 * nr);
+	return end(bad);
+}
+
+static const struct ts_case cases[] = {
+	{ "data, without reclaim", no_reclaim, NEED },
+	{ "data, when tag storage is used up", no_storage, NEED },
+	{ "not for the kernel", kernel_memory, NEED },
+	{ "not for a huge page", huge_page, NEED | TS_NEED_THP },
+	/* Leaves pageblocks of its own kind behind. */
+	{ "data, before pageblocks of the kernel", before_pageblocks,
+	  NEED | TS_NEED_THP },
+};
+
+int main(void)
+{
+	return ts_main(cases, ARRAY_SIZE(cases));
+}
