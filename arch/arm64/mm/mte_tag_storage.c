@@ -131,8 +131,11 @@ static unsigned long tag_line_size __ro_after_init = PAGE_SIZE;
 /* A block without holders is given back after this, see block_put(). */
 #define BLOCK_LINGER		(HZ / 10 ?: 1)
 
+/* Every page that is freed is looked up; most machines have one region. */
 static const struct tag_map *map_of(unsigned long pfn)
 {
+	if (likely(tag_map_covers(&tag_maps[0], pfn)))
+		return &tag_maps[0];
 	return tag_map_lookup(tag_maps, nr_regions, pfn);
 }
 
@@ -149,30 +152,25 @@ static struct tag_region *region_of(const struct tag_map *map)
  * A covered page may not be in the linear map, for debugging or for secrecy.
  * Its tags were cleaned when it was free last.
  */
-static int clean_inval_tag_line(unsigned long addr)
+static void clean_inval_page_tags(unsigned long start)
 {
-	int err = 0;
+	unsigned long end = start + PAGE_SIZE;
 
 	asm volatile(__MTE_PREAMBLE
-		     "1:	dc	cigvac, %1\n"
+		     "1:	dc	cigvac, %0\n"
+		     "	add	%0, %0, %1\n"
+		     "	cmp	%0, %2\n"
+		     "	b.lo	1b\n"
 		     "2:\n"
-		     _ASM_EXTABLE_KACCESS_ERR(1b, 2b, %w0)
-		     : "+r" (err) : "r" (addr) : "memory");
-	return err;
+		     _ASM_EXTABLE_KACCESS(1b, 2b)
+		     : "+r" (start) : "r" (tag_line_size), "r" (end)
+		     : "cc", "memory");
 }
 
 static void clean_inval_tags(unsigned long pfn, unsigned long nr)
 {
-	for (; nr; nr--, pfn++) {
-		unsigned long start = (unsigned long)__va(PFN_PHYS(pfn));
-		unsigned long addr;
-
-		for (addr = start; addr < start + PAGE_SIZE;
-		     addr += tag_line_size) {
-			if (clean_inval_tag_line(addr))
-				break;
-		}
-	}
+	for (; nr; nr--, pfn++)
+		clean_inval_page_tags((unsigned long)__va(PFN_PHYS(pfn)));
 	dsb(sy);
 }
 
@@ -565,6 +563,15 @@ bool arch_metadata_join(struct page *page)
 	return true;
 }
 
+static void release_page(const struct tag_map *map, unsigned long pfn)
+{
+	/* Once out of the linear map, its tags could not be cleaned. */
+	if (can_set_direct_map())
+		clean_inval_tags(pfn, 1);
+	clear_bit(pfn - map->data_start, region_of(map)->held);
+	block_put(map, tag_map_block(map, pfn));
+}
+
 static void release_pages_of(const struct tag_map *map, unsigned long pfn,
 			     unsigned long end)
 {
@@ -574,14 +581,8 @@ static void release_pages_of(const struct tag_map *map, unsigned long pfn,
 			     map->data_start;
 	unsigned long bit = first;
 
-	for_each_set_bit_from(bit, held, last) {
-		pfn = map->data_start + bit;
-		/* Once out of the linear map, its tags could not be cleaned. */
-		if (can_set_direct_map())
-			clean_inval_tags(pfn, 1);
-		clear_bit(bit, held);
-		block_put(map, tag_map_block(map, pfn));
-	}
+	for_each_set_bit_from(bit, held, last)
+		release_page(map, map->data_start + bit);
 }
 
 void __mte_tag_storage_free(struct page *page, unsigned long nr)
@@ -590,13 +591,18 @@ void __mte_tag_storage_free(struct page *page, unsigned long nr)
 	const struct tag_map *map = map_of(pfn);
 	unsigned int i;
 
+	if (nr == 1) {
+		if (map && test_bit(pfn - map->data_start, region_of(map)->held))
+			release_page(map, pfn);
+		return;
+	}
 	if (map && tag_map_covers(map, end - 1)) {
 		release_pages_of(map, pfn, end);
 		return;
 	}
 
 	/* Not covered, or a large folio that a region covers in part. */
-	for (i = 0; nr > 1 && i < nr_regions; i++) {
+	for (i = 0; i < nr_regions; i++) {
 		map = &tag_maps[i];
 		if (pfn < map->data_start + map->data_pages &&
 		    end > map->data_start)
@@ -757,13 +763,19 @@ static void __init free_as_memory(void)
 	}
 }
 
-/* CTR_EL0.TminLine is the log2 of the number of words that the tags cover. */
+/*
+ * CTR_EL0.TminLine is the log2 of the number of words that the tags of a cache
+ * line cover (Arm ARM DDI 0487). That is a granule at least: who says less does
+ * not say, and has its tags in the lines of the data.
+ */
 static void __init min_tag_line_size(void *unused)
 {
-	unsigned long words = 1UL << SYS_FIELD_GET(CTR_EL0, TminLine,
-						   read_cpuid(CTR_EL0));
+	unsigned long ctr = read_cpuid(CTR_EL0);
+	unsigned long size = 4UL << SYS_FIELD_GET(CTR_EL0, TminLine, ctr);
 
-	tag_line_size = clamp(words * 4, MTE_GRANULE_SIZE, tag_line_size);
+	if (size < MTE_GRANULE_SIZE)
+		size = 4UL << SYS_FIELD_GET(CTR_EL0, DminLine, ctr);
+	tag_line_size = min(tag_line_size, size);
 }
 
 static int __init mte_tag_storage_init(void)
