@@ -331,7 +331,7 @@ static void phase(unsigned int percent, unsigned int before)
 
 	/* Make room first. */
 	adjust_hog(-growth * 5 / 4);
-	for (i = 0; i < ROUNDS; i++) {
+	for (i = 0; i < ROUNDS && i < bench_reps; i++) {
 		bench_begin();
 		load_round(percent);
 		bench_end("mixed-load", 1);
@@ -352,7 +352,7 @@ static void mixed(void)
 	hogs = start(hog_round, HEAPS + 1);
 	files = start(files_round, HEAPS + 2);
 	adjust_hog((ts_meminfo("MemFree") - LEAVE_KB) * 1024 / (long)ts_psize);
-	for (i = 0; i < ARRAY_SIZE(phases) && i < bench_reps; i++) {
+	for (i = 0; i < ARRAY_SIZE(phases); i++) {
 		phase(phases[i], before);
 		before = phases[i];
 	}
