@@ -68,7 +68,6 @@
 #include <linux/mm.h>
 #include <linux/percpu.h>
 #include <linux/seq_file.h>
-#include <linux/set_memory.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/vmstat.h>
@@ -150,7 +149,7 @@ static struct tag_region *region_of(const struct tag_map *map)
 
 /*
  * A covered page may not be in the linear map, for debugging or for secrecy.
- * Its tags were cleaned when it was free last.
+ * Its tags were cleaned when it left that.
  */
 static void clean_inval_page_tags(unsigned long start)
 {
@@ -565,9 +564,6 @@ bool arch_metadata_join(struct page *page)
 
 static void release_page(const struct tag_map *map, unsigned long pfn)
 {
-	/* Once out of the linear map, its tags could not be cleaned. */
-	if (can_set_direct_map())
-		clean_inval_tags(pfn, 1);
 	clear_bit(pfn - map->data_start, region_of(map)->held);
 	block_put(map, tag_map_block(map, pfn));
 }
@@ -607,6 +603,25 @@ void __mte_tag_storage_free(struct page *page, unsigned long nr)
 		if (pfn < map->data_start + map->data_pages &&
 		    end > map->data_start)
 			release_pages_of(map, pfn, end);
+	}
+}
+
+void __mte_tag_storage_unmap(unsigned long addr, unsigned long nr)
+{
+	unsigned long pfn = PHYS_PFN(__pa(addr));
+
+	for (; nr; nr--, pfn++) {
+		const struct tag_map *map = map_of(pfn);
+		unsigned long block;
+
+		if (!map)
+			continue;
+		block = tag_map_block(map, pfn);
+		/* All tags of a block are cleaned before it is free. */
+		if (block < map->nr_blocks &&
+		    atomic_read_acquire(&region_of(map)->blocks[block].holders) !=
+		    BLOCK_FREE)
+			clean_inval_tags(pfn, 1);
 	}
 }
 

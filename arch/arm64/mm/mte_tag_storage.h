@@ -6,6 +6,7 @@
 #define __ARM64_MM_MTE_TAG_STORAGE_H
 
 #include <linux/init.h>
+#include <linux/memory_metadata.h>
 #include <linux/types.h>
 
 #include "mte_tag_storage_map.h"
@@ -29,5 +30,29 @@ struct tag_storage_node {
 
 extern struct tag_storage_node tag_storage_nodes[MTE_TAG_STORAGE_REGIONS];
 extern unsigned int nr_tag_storage_nodes;
+
+#ifdef CONFIG_ARM64_MTE_TAG_STORAGE
+void __mte_tag_storage_unmap(unsigned long addr, unsigned long nr);
+
+/**
+ * mte_tag_storage_unmap - pages are about to leave the linear map
+ * @addr: address of the first in the linear map
+ * @nr: number of pages
+ *
+ * Their tags cannot be cleaned by address any more then.
+ *
+ * Context: any.
+ */
+static inline void mte_tag_storage_unmap(unsigned long addr, unsigned long nr)
+{
+	if (memory_metadata_enabled())
+		__mte_tag_storage_unmap(addr, nr);
+}
+
+#else
+static inline void mte_tag_storage_unmap(unsigned long addr, unsigned long nr)
+{
+}
+#endif /* CONFIG_ARM64_MTE_TAG_STORAGE */
 
 #endif /* __ARM64_MM_MTE_TAG_STORAGE_H */
