@@ -11,14 +11,12 @@
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
-#include <sys/uio.h>
 
 #include "ts_common.h"
 
 #define NEED	(TS_NEED_THP | TS_NEED_ROOT | TS_NEED_COUNTERS | \
 		 TS_NEED_REGIONS)
 #define TRIES	50
-#define PIPES	64
 
 static size_t huge, nr;
 static char *mem;
@@ -219,33 +217,6 @@ static int storage_used(void)
 	return ts_result(ts_while_lent(all_ways));
 }
 
-/* Put all data in tag storage into pipes. Return: how many were filled. */
-static int pin_all(const struct ts_ballast *b, int fd[PIPES][2])
-{
-	int i, used = 0;
-	size_t page = 0;
-
-	for (i = 0; i < PIPES && page < b->nr; i++) {
-		struct iovec iov[256];
-		size_t n = 0;
-
-		if (pipe(fd[i]))
-			break;
-		used++;
-		if (fcntl(fd[i][1], F_SETPIPE_SZ, ARRAY_SIZE(iov) * ts_psize) < 0)
-			break;
-		for (; n < ARRAY_SIZE(iov) && page < b->nr; page++) {
-			if (!ts_pfn(b->mem + page * ts_psize))
-				continue;
-			iov[n].iov_base = b->mem + page * ts_psize;
-			iov[n++].iov_len = 1;
-		}
-		if (n && vmsplice(fd[i][1], iov, n, 0) != (ssize_t)n)
-			break;
-	}
-	return used;
-}
-
 /*
  * A huge page whose tag storage cannot be had: a refusal that changes nothing,
  * or a page elsewhere. When the pins are gone it works.
@@ -254,7 +225,7 @@ static int storage_pinned(void)
 {
 	size_t bad = 0, i, refused = 0;
 	struct ts_ballast ballast = { };
-	int fd[PIPES][2], pipes, err;
+	int err;
 	char *held[16];
 
 	/* These have tag storage before it is used up. */
@@ -265,7 +236,7 @@ static int storage_pinned(void)
 		held[i] = mem;
 	}
 	ts_lend(&ballast, 4);
-	pipes = pin_all(&ballast, fd);
+	ts_lent_pin(&ballast);
 	for (i = 0; i < ARRAY_SIZE(held); i++) {
 		mem = held[i];
 		err = madvise(mem, huge, MADV_COLLAPSE) ? errno : 0;
@@ -278,14 +249,10 @@ static int storage_pinned(void)
 		bad += ts_check(mem, 0, nr, i);
 	}
 	bad += ts_lent_check(&ballast);
-	ksft_print_msg("%zu of %zu refused, %d pipes of data in tag storage\n",
-		       refused, i, pipes);
+	ksft_print_msg("%zu of %zu refused\n", refused, i);
 	bad += ts_expect(refused, "some to be refused");
 
-	while (pipes--) {
-		close(fd[pipes][0]);
-		close(fd[pipes][1]);
-	}
+	ts_lent_unpin();
 	for (i = 0; i < ARRAY_SIZE(held); i++) {
 		mem = held[i];
 		bad += must_collapse();

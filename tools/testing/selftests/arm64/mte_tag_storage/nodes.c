@@ -2,9 +2,9 @@
 /*
  * Tagged pages, pages that wait for their tag storage, and huge pages of both
  * kinds go from one memory node to the other and back, and keep data and tags:
- * by NUMA balancing, by migrate_pages(), by move_pages() and by demotion to a
- * slower node. A hint of NUMA balancing and the wait for storage do not cancel
- * each other.
+ * by NUMA balancing, by migrate_pages(), by move_pages(), by mbind() and by
+ * demotion to a slower node. A hint of NUMA balancing and the wait for storage
+ * do not cancel each other.
  */
 #include <linux/mempolicy.h>
 #include <pthread.h>
@@ -124,6 +124,16 @@ static size_t by_move_pages(int to)
 	return expect_node(to, nr * 9 / 10);
 }
 
+/* All of it is bound to the node. */
+static size_t by_mbind(int to)
+{
+	unsigned long mask = 1UL << to;
+
+	syscall(__NR_mbind, mem, nr * ts_psize, MPOL_BIND, &mask,
+		8 * sizeof(mask), MPOL_MF_MOVE);
+	return expect_node(to, nr * 9 / 10);
+}
+
 static size_t there_and_back(size_t (*move)(int), bool waits, bool huge)
 {
 	pthread_t thread;
@@ -163,6 +173,28 @@ static int migrate_pages(void)
 static int move_pages(void)
 {
 	return all_kinds(by_move_pages);
+}
+
+static int mbind(void)
+{
+	return all_kinds(by_mbind);
+}
+
+static size_t tagged_by_migrate_pages(void)
+{
+	return there_and_back(by_migrate_pages, false, false);
+}
+
+static size_t tagged_by_mbind(void)
+{
+	return there_and_back(by_mbind, false, false);
+}
+
+/* What is in the storage of the new places is moved away. */
+static int storage_used(void)
+{
+	return ts_result(ts_while_lent(tagged_by_migrate_pages) +
+			 ts_while_lent(tagged_by_mbind));
 }
 
 /* Run on the other node, without an access, until hints have been set. */
@@ -304,6 +336,9 @@ static int demoted(void)
 static const struct ts_case cases[] = {
 	{ "migrate_pages", migrate_pages, NEED | TS_NEED_THP },
 	{ "move_pages", move_pages, NEED | TS_NEED_THP },
+	{ "mbind", mbind, NEED | TS_NEED_THP },
+	{ "tag storage in use", storage_used,
+	  NEED | TS_NEED_COUNTERS | TS_NEED_REGIONS },
 	{ "demotion", demoted, NEED },
 	{ "NUMA balancing", balanced, NEED },
 	{ "NUMA balancing before the first access", balanced_waiting, NEED },

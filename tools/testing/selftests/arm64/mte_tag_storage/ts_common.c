@@ -20,6 +20,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/swap.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 
 #include "ts_common.h"
@@ -54,6 +55,9 @@
 #define KPF_COMPOUND_TAIL	0x10000UL
 
 #define AGREE_TRIES	20
+
+/* Pipes of 1 MiB for ts_lent_pin(). */
+#define PIN_PIPES	64
 
 /* The pattern of what ts_lend() puts into tag storage. */
 #define LENT_SEED	0x1e47
@@ -1458,6 +1462,47 @@ size_t ts_lend(struct ts_ballast *b, unsigned int quarters)
 		b->lent++;
 	}
 	return b->lent;
+}
+
+static int lent_pipe[PIN_PIPES][2];
+static int nr_lent_pipes;
+
+/* Put all data of ts_lend() into pipes: it cannot be moved then. */
+void ts_lent_pin(const struct ts_ballast *b)
+{
+	size_t page = 0, pinned = 0;
+
+	while (nr_lent_pipes < PIN_PIPES && page < b->nr) {
+		int *fd = lent_pipe[nr_lent_pipes];
+		struct iovec iov[256];
+		size_t n = 0;
+
+		if (pipe(fd))
+			break;
+		nr_lent_pipes++;
+		if (fcntl(fd[1], F_SETPIPE_SZ, ARRAY_SIZE(iov) * ts_psize) < 0)
+			break;
+		for (; n < ARRAY_SIZE(iov) && page < b->nr; page++) {
+			if (!ts_pfn(b->mem + page * ts_psize))
+				continue;
+			iov[n].iov_base = b->mem + page * ts_psize;
+			iov[n++].iov_len = 1;
+		}
+		if (n && vmsplice(fd[1], iov, n, 0) != (ssize_t)n)
+			break;
+		pinned += n;
+	}
+	ksft_print_msg("%zu of %zu pages of data in tag storage pinned\n",
+		       pinned, b->lent);
+}
+
+void ts_lent_unpin(void)
+{
+	while (nr_lent_pipes--) {
+		close(lent_pipe[nr_lent_pipes][0]);
+		close(lent_pipe[nr_lent_pipes][1]);
+	}
+	nr_lent_pipes = 0;
 }
 
 /* How many pages of ts_lend() are wrong or gone, wherever they lie now? */

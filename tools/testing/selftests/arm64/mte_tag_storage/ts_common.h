@@ -196,6 +196,8 @@ bool ts_ballast_pair(const struct ts_ballast *b, size_t *storage,
 ssize_t ts_ballast_storage(const struct ts_ballast *b, unsigned long pfn);
 size_t ts_lend(struct ts_ballast *b, unsigned int quarters);
 size_t ts_lent_check(const struct ts_ballast *b);
+void ts_lent_pin(const struct ts_ballast *b);
+void ts_lent_unpin(void);
 size_t ts_while_lent(size_t (*fn)(void));
 
 /* The allocation tag of the granule at @p. */

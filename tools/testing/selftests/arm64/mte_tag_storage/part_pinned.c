@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A quarter or half of tag storage holds data that cannot be moved. A page whose
+ * tags belong there is of no use for what is tagged already: writes to shared
+ * pages and reading from swap find another one, and give back those that they
+ * could not use.
+ */
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "ts_common.h"
+
+#define NR	256UL
+#define SEED	1
+#define SOME	160UL	/* as many are of no use, on average */
+#define ROUNDS	16
+#define STEP	1024UL
+#define NOISE	400
+#define TIMEOUT	60
+#define KB	64UL
+#define NEED	(TS_NEED_ROOT | TS_NEED_COUNTERS | TS_NEED_REGIONS | TS_NEED_SWAP)
+
+static struct ts_ballast ballast;
+static char *mem;
+
+/* Have memory that is tagged, before its tag storage gets short. */
+static void begin_quarters(char *map, unsigned int quarters)
+{
+	mem = map;
+	ts_write(mem, 0, NR, SEED);
+	ts_lend(&ballast, quarters);
+	ts_lent_pin(&ballast);
+}
+
+static void begin(char *map)
+{
+	begin_quarters(map, 1);
+}
+
+static char *small_pages(void)
+{
+	char *map = ts_map(NR, TS_RWT, 0);
+
+	madvise(map, NR * ts_psize, MADV_NOHUGEPAGE);
+	return map;
+}
+
+static int end(size_t bad)
+{
+	bad += ts_lent_check(&ballast);
+	ts_lent_unpin();
+	ts_ballast_free(&ballast);
+	ts_unmap(mem, NR);
+	return ts_result(bad);
+}
+
+/* One for each page, as another page is found in the same fault. */
+static size_t few_faults(long before)
+{
+	long faults = ts_vmstat("pgfault") - before;
+
+	return ts_expect(faults <= (long)(NR + NR / 4),
+			 "%lu faults or a few more, not %ld", NR, faults);
+}
+
+/* Once that does not change any more. */
+static long free_pages(void)
+{
+	long was, now = 0;
+	int i = 0;
+
+	do {
+		usleep(200 * 1000);
+		was = now;
+		ts_fold();
+		now = ts_meminfo("MemFree") * 1024 / (long)ts_psize;
+	} while (labs(now - was) > 16 && i++ < 20);
+	return now;
+}
+
+/* Write to pages that others have, too. The copies have their tags. */
+static size_t write_shared(char *map)
+{
+	long faults = ts_vmstat("pgfault");
+	size_t bad;
+
+	ts_data_write(map, 0, NR, SEED + 1);
+	bad = few_faults(faults);
+	ts_protect(map, 0, NR, TS_RWT);
+	bad += ts_tags_check(map, 0, NR, SEED);
+	ts_tags_write(map, 0, NR, SEED + 1);
+	return bad + ts_check(map, 0, NR, SEED + 1);
+}
+
+static int child(void *arg)
+{
+	return write_shared(arg) != 0;
+}
+
+static int forked(void)
+{
+	size_t bad;
+
+	begin(small_pages());
+	bad = ts_expect(!ts_child(child, mem, TIMEOUT), "child to end with 0");
+	bad += ts_check(mem, 0, NR, SEED);
+	return end(bad);
+}
+
+/* Tagged pages of a file, mapped untagged. */
+static int private_file(void)
+{
+	int fd = ts_memfd(NR * ts_psize);
+	size_t bad, i;
+	char *map;
+
+	begin(ts_map_fd(fd, NR * ts_psize, TS_RWT, MAP_SHARED));
+	map = ts_map_fd(fd, NR * ts_psize, TS_RW, MAP_PRIVATE);
+	for (i = 0; i < NR; i++)
+		ts_load(map + i * ts_psize);
+	bad = write_shared(map);
+	bad += ts_check(mem, 0, NR, SEED);
+	ts_unmap(map, NR);
+	close(fd);
+	return end(bad);
+}
+
+static int copy_some(void *arg)
+{
+	size_t i;
+
+	(void)arg;
+	ts_tco(true);
+	for (i = 0; i < SOME; i++)
+		ts_store(mem + i * ts_psize, i);
+	return 0;
+}
+
+/* Again and again; in between, other data takes the pages that were free first. */
+static int given_back(void)
+{
+	char *plain = ts_map(ROUNDS * STEP, TS_RW, 0);
+	long before, after;
+	size_t bad = 0, i;
+
+	madvise(plain, ROUNDS * STEP * ts_psize, MADV_NOHUGEPAGE);
+	/* What is free is not in the lists of the CPUs. */
+	ts_set("/proc/sys/vm/percpu_pagelist_high_fraction", "100000");
+	begin_quarters(small_pages(), 2);
+	before = free_pages();
+	for (i = 0; i < ROUNDS; i++) {
+		bad += ts_child(copy_some, NULL, TIMEOUT);
+		madvise(plain + i * STEP * ts_psize, STEP * ts_psize,
+			MADV_POPULATE_WRITE);
+	}
+	ts_unmap(plain, ROUNDS * STEP);
+	after = free_pages();
+	bad += ts_expect(after > before - NOISE,
+			 "%ld pages to be free again, not %ld", before, after);
+	return end(bad);
+}
+
+static size_t swap_once(void)
+{
+	long faults;
+	size_t bad;
+
+	bad = ts_expect(ts_pageout(mem, 0, NR) > NR / 2, "pages in swap");
+	faults = ts_vmstat("pgfault");
+	bad += ts_check(mem, 0, NR, SEED);
+	return bad + few_faults(faults);
+}
+
+static int swapped(void)
+{
+	size_t bad;
+
+	begin(small_pages());
+	bad = swap_once();
+	bad += swap_once();
+	return end(bad);
+}
+
+/* Read by way of the swap cache. */
+static int swapped_disk(void)
+{
+	size_t bad;
+
+	begin(small_pages());
+	bad = ts_expect(ts_disk_on(4 * NR), "swap on a disk");
+	bad += ts_expect(ts_pageout(mem, 0, NR) > NR / 2, "pages in swap");
+	ts_swap_uncache(mem, NR, NR / 4);
+	bad += ts_check(mem, 0, NR, SEED);
+	bad += ts_expect(ts_pageout(mem, 0, NR) > NR / 2, "pages in swap");
+	ts_swap_uncache(mem, NR, NR / 4);
+	bad += ts_expect(ts_disk_off(), "swapoff to work");
+	bad += ts_check(mem, 0, NR, SEED);
+	return end(bad);
+}
+
+/* From swap in RAM they would come as they went. */
+static int swapped_large(void)
+{
+	char name[64];
+	size_t bad;
+
+	snprintf(name, sizeof(name), "hugepages-%lukB/enabled", KB);
+	ts_thp_set("hugepages-2048kB/enabled", "never");
+	ts_thp_set(name, "madvise");
+	mem = ts_map_huge(NR * ts_psize);
+	ts_protect(mem, 0, NR, TS_RWT);
+	begin(mem);
+	bad = ts_expect(ts_folio_pages(mem) == KB * 1024 / ts_psize,
+			"folios of %lu kB", KB);
+	bad += swap_once();
+	bad += swap_once();
+	ts_thp_set(name, "never");
+	ts_thp_set("hugepages-2048kB/enabled", "inherit");
+	return end(bad);
+}
+
+static const struct ts_case cases[] = {
+	{ "fork", forked, NEED },
+	{ "private mapping of a file", private_file, NEED },
+	{ "pages of no use are given back", given_back, NEED },
+	{ "swap", swapped, NEED },
+	{ "swap on a disk", swapped_disk, NEED | TS_NEED_DISK },
+	{ "swap of large folios", swapped_large, NEED | TS_NEED_THP },
+};
+
+int main(void)
+{
+	return ts_main(cases, ARRAY_SIZE(cases));
+}
