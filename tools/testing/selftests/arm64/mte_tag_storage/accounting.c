@@ -159,6 +159,42 @@ static int mem_free(void)
 	return ts_result(bad);
 }
 
+/* Does a line of /proc/iomem for memory contain all of @first to @last? */
+static bool is_system_ram(unsigned long first, unsigned long last)
+{
+	unsigned long from, to;
+	bool found = false;
+	char line[128];
+	FILE *f;
+
+	f = fopen("/proc/iomem", "r");
+	if (!f)
+		return false;
+	while (!found && fgets(line, sizeof(line), f))
+		found = sscanf(line, "%lx-%lx :", &from, &to) == 2 &&
+			from <= first && to >= last &&
+			strstr(line, ": System RAM");
+	fclose(f);
+	return found;
+}
+
+/* Memory like any other, for whoever asks where there is some. */
+static int system_ram(void)
+{
+	size_t bad = 0;
+	int i;
+
+	nr_regions = ts_regions(regions, ARRAY_SIZE(regions));
+	for (i = 0; i < nr_regions; i++) {
+		unsigned long first = regions[i].tag_pfn * ts_psize;
+		unsigned long last = first + regions[i].tag_pages * ts_psize - 1;
+
+		bad += ts_expect(is_system_ram(first, last),
+				 "%#lx-%#lx to be System RAM", first, last);
+	}
+	return ts_result(bad);
+}
+
 static const struct ts_case cases[] = {
 	{ "the files agree", files, TS_NEED_COUNTERS },
 	{ "free and reserved are within the total", sum, TS_NEED_COUNTERS },
@@ -167,6 +203,7 @@ static const struct ts_case cases[] = {
 	{ "the regions file agrees", region_lines,
 	  TS_NEED_COUNTERS | TS_NEED_REGIONS },
 	{ "part of free and of total memory", mem_free, TS_NEED_COUNTERS },
+	{ "part of System RAM", system_ram, TS_NEED_ROOT | TS_NEED_REGIONS },
 };
 
 int main(void)

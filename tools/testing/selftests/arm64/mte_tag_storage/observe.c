@@ -59,7 +59,7 @@ static ssize_t find_covered(const char *mem, size_t nr)
  */
 
 struct occupancy {
-	long lines, blocks, holders;
+	long lines, blocks, holders, lingering;
 };
 
 static bool read_occupancy(struct occupancy *o)
@@ -78,6 +78,7 @@ static bool read_occupancy(struct occupancy *o)
 			   &holders, &blocks) != 3)
 			break;
 		o->lines++;
+		o->lingering += holders ? 0 : blocks;
 		o->blocks += blocks;
 		o->holders += holders * blocks;
 	}
@@ -143,6 +144,23 @@ static int occupancy(void)
 	bad += ts_expect(after.holders < during.holders,
 			 "fewer than %ld holders at the end", during.holders);
 	return ts_result(bad);
+}
+
+/* A block that has just lost its last page is given back a moment later. */
+static int lingering(void)
+{
+	struct occupancy o = { };
+	int i;
+
+	for (i = 0; i < 50 && !o.lingering; i++) {
+		char *mem = ts_map(1, TS_RWT, 0);
+
+		ts_tags_write(mem, 0, 1, SEED);
+		ts_unmap(mem, 1);
+		if (!read_occupancy(&o))
+			break;
+	}
+	return ts_result(ts_expect(o.lingering, "blocks without pages"));
 }
 
 /*
@@ -281,6 +299,23 @@ static size_t expect_reserve(unsigned long pfn)
 			 "the event of reserving%s", first);
 }
 
+/* Other pages of the block got it along with the one that was touched. */
+static size_t expect_joined(const char *mem, size_t page)
+{
+	unsigned long pfn = ts_pfn(mem + page * ts_psize);
+	size_t i;
+
+	for (i = 0; i < NR; i++) {
+		unsigned long other = ts_pfn(mem + i * ts_psize);
+
+		if (i != page && (unsigned long)(mem + i * ts_psize) >> 21 ==
+		    (unsigned long)(mem + page * ts_psize) >> 21 &&
+		    storage_of(other) == storage_of(pfn))
+			return expect_reserve(other);
+	}
+	return 0;
+}
+
 static int trace_fault(void)
 {
 	unsigned long storage, pfn;
@@ -303,6 +338,7 @@ static int trace_fault(void)
 	bad += ts_check(mem, page, 1, SEED);
 	bad += expect_fault(mem + page * ts_psize, pfn, 1);
 	bad += expect_reserve(pfn);
+	bad += expect_joined(mem, page);
 	ts_unmap(mem, NR);
 
 	/* The block is released a moment after its last page is free. */
@@ -341,6 +377,8 @@ static int trace_fault_huge(void)
 
 static const struct ts_case cases[] = {
 	{ "occupancy counts the pages that hold blocks", occupancy,
+	  TS_NEED_ROOT | TS_NEED_REGIONS },
+	{ "occupancy counts blocks that linger", lingering,
 	  TS_NEED_ROOT | TS_NEED_REGIONS },
 	{ "flags of reserved and free tag storage", flags_reserved,
 	  TS_NEED_ROOT | TS_NEED_REGIONS | TS_NEED_COUNTERS },

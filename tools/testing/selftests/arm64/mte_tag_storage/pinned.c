@@ -317,6 +317,7 @@ static void go_on(double seconds, const pid_t *pid)
 
 static int pinned_both(void)
 {
+	long failed = ts_vmstat("metadata_reserve_fail");
 	struct pair p[NR_WAITERS];
 	pid_t pid[NR_WAITERS];
 	size_t bad = 0, i;
@@ -357,6 +358,8 @@ static int pinned_both(void)
 	bad += ts_expect(progress[1].rounds && !progress[1].bad &&
 			 progress[1].longest < SHORT,
 			 "this process to go on");
+	bad += ts_expect(ts_vmstat("metadata_reserve_fail") > failed,
+			 "metadata_reserve_fail to grow");
 	ts_unmap((char *)progress, 1);
 	return ts_result(bad);
 }

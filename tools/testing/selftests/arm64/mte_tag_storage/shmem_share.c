@@ -235,10 +235,13 @@ static size_t private_copy(char *mem, char *copy)
 	ts_write(mem, 0, NR / 2, 1);
 	ts_tags_zero(mem, NR / 2, NR / 2);
 	ts_data_write(mem, NR / 2, NR / 2, 1);
-	/* Copied when written to first, and after a read. */
+	/* Copied when written to first, and after a read, which maps others, too. */
+	for (i = 0; i < NR; i += 2)
+		ts_data_write(copy, i, 1, 2);
 	for (i = 1; i < NR; i += 2)
 		ts_load(copy + i * ts_psize);
-	ts_data_write(copy, 0, NR, 2);
+	for (i = 1; i < NR; i += 2)
+		ts_data_write(copy, i, 1, 2);
 	ts_protect(copy, 0, NR, TS_RWT);
 	bad += ts_data_check(copy, 0, NR, 2);
 	bad += ts_tags_check(copy, 0, NR / 2, 1);

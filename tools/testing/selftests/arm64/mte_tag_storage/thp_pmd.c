@@ -156,6 +156,27 @@ static int forked(void)
 	return ts_result(bad);
 }
 
+static int child_first(void *arg)
+{
+	(void)arg;
+	ts_protect(mem, 0, 1, TS_RWT);
+	return ts_tags_zero(mem, 0, 1);
+}
+
+/* The first page has its storage, by a mapping of another process. */
+static int first_ready(void)
+{
+	size_t bad;
+
+	bad = get_huge();
+	bad += ts_expect(!ts_child(child_first, NULL, TIMEOUT),
+			 "child to end with 0");
+	ts_protect(mem, 0, nr, TS_RWT);
+	bad += one_fault(mem);
+	ts_unmap(mem, nr);
+	return ts_result(bad);
+}
+
 static void *touch(void *arg)
 {
 	size_t i, first = (size_t)arg;
@@ -273,6 +294,7 @@ static const struct ts_case cases[] = {
 	{ "changed as a whole before it is touched", changed_whole, NEED },
 	{ "changed in part before it is touched", changed_part, NEED },
 	{ "fork before it is touched", forked, NEED },
+	{ "the first page has its storage", first_ready, NEED },
 	{ "threads", threads, NEED },
 	{ "tag storage in use", storage_used, NEED },
 	{ "tag storage of a part pinned", storage_pinned, NEED },
