@@ -127,7 +127,7 @@ static void to_batch(size_t page)
 	ballast_page(page, false);
 }
 
-static int moved(bool in_batch)
+static int take_moved(bool in_batch)
 {
 	struct ts_counters before, after;
 	size_t storage, covered, bad = 0;
@@ -166,12 +166,12 @@ static int moved(bool in_batch)
 
 static int way_moved(void)
 {
-	return moved(false);
+	return take_moved(false);
 }
 
 static int way_moved_in_batch(void)
 {
-	return moved(true);
+	return take_moved(true);
 }
 
 struct covered {
@@ -353,7 +353,7 @@ static size_t tag_some(void)
 	return bad;
 }
 
-static int contig(bool beside)
+static int take_contig(bool beside)
 {
 	struct ts_counters before, after;
 	size_t storage, covered, bad;
@@ -412,12 +412,12 @@ static int contig(bool beside)
 
 static int way_contig(void)
 {
-	return contig(false);
+	return take_contig(false);
 }
 
 static int way_contig_beside(void)
 {
-	return contig(true);
+	return take_contig(true);
 }
 
 static const struct ts_case cases[] = {
