@@ -379,14 +379,19 @@ void ts_counters(struct ts_counters *c)
 /* Wait until at most @max pages of tag storage are reserved. */
 bool ts_wait_reserved(long max, unsigned int seconds)
 {
-	double end = ts_now() + seconds;
+	double now = ts_now(), end = now + seconds, drain = now + 2;
 
-	for (;;) {
+	for (;; now = ts_now()) {
 		ts_fold();
 		if (ts_vmstat("nr_metadata_reserved") <= max)
 			return true;
-		if (ts_now() > end)
+		if (now > end)
 			return false;
+		/* Pages that were freed can be in a per-CPU batch of the LRU. */
+		if (now > drain) {
+			ts_write_file("/proc/sys/vm/drop_caches", "1");
+			drain = now + 2;
+		}
 		usleep(50 * 1000);
 	}
 }
