@@ -86,6 +86,22 @@ static size_t touch(bool waits)
 	return bad;
 }
 
+/* Tag storage is still what it was when it is isolated no more. */
+static size_t storage_back(long free)
+{
+	double end = ts_now() + 5;
+	long now;
+
+	do {
+		usleep(100 * 1000);
+		ts_fold();
+		now = ts_vmstat("nr_free_metadata");
+	} while (now < free - 64 && ts_now() < end);
+	return ts_expect(now >= free - 64,
+			 "about %ld pages of tag storage free again, not %ld",
+			 free, now);
+}
+
 static int meanwhile(bool waits)
 {
 	struct ts_ballast ballast = { };
@@ -93,10 +109,13 @@ static int meanwhile(bool waits)
 	pthread_t thread;
 	size_t bad;
 	bool slow;
+	long free;
 
 	if (access(BLOCKS "/block_size_bytes", R_OK))
 		return ts_skip("no memory blocks to be taken offline");
 	ts_regions(&region, 1);
+	ts_fold();
+	free = ts_vmstat("nr_free_metadata");
 	if (waits)
 		ts_lend(&ballast, 2);
 	/* Isolated for longer, where the kernel can do that. */
@@ -115,6 +134,7 @@ static int meanwhile(bool waits)
 		bad += ts_lent_check(&ballast);
 		ts_ballast_free(&ballast);
 	}
+	bad += storage_back(free);
 	ksft_print_msg("%lu attempts to take memory offline\n", attempts);
 	bad += ts_expect(attempts > 0, "memory to be isolated");
 	bad += ts_expect(!taken, "memory to stay, %lu blocks did not", taken);
