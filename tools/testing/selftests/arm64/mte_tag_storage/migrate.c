@@ -46,15 +46,18 @@ static size_t mutator(pthread_t *thread, bool start)
 /*
  * Memory in single pages with holes between them, and much free memory on both
  * sides, which gives compaction both something to move and somewhere to move it.
+ * Where they lie is different from one @try to the next.
  */
-static char *holes(size_t nr)
+static char *holes(size_t nr, unsigned int try)
 {
-	size_t nr_half = ts_meminfo("MemAvailable") / 2 * 1024 / ts_psize, i;
-	char *half = ts_map(nr_half, TS_RW, MAP_NORESERVE);
+	unsigned int eighths = 1 + (try + 3) % 6;
+	size_t nr_bulk = ts_meminfo("MemAvailable") / 8 * eighths * 1024 /
+			 ts_psize, i;
+	char *bulk = ts_map(nr_bulk, TS_RW, MAP_NORESERVE);
 	char *other = ts_map(nr, TS_RW, 0);
 
-	madvise(half, nr_half * ts_psize, MADV_HUGEPAGE);
-	madvise(half, nr_half * ts_psize, MADV_POPULATE_WRITE);
+	madvise(bulk, nr_bulk * ts_psize, MADV_HUGEPAGE);
+	madvise(bulk, nr_bulk * ts_psize, MADV_POPULATE_WRITE);
 	madvise(other, nr * ts_psize, MADV_NOHUGEPAGE);
 	madvise(mem, NR * ts_psize, MADV_NOHUGEPAGE);
 	for (i = 0; i < nr; i++) {
@@ -63,7 +66,7 @@ static char *holes(size_t nr)
 	}
 	for (i = 0; i < nr; i += 2)
 		madvise(other + i * ts_psize, ts_psize, MADV_DONTNEED);
-	ts_unmap(half, nr_half);
+	ts_unmap(bulk, nr_bulk);
 	return other;
 }
 
@@ -91,11 +94,11 @@ static int compact(void)
 	pthread_t thread;
 	int i;
 
-	for (i = 0; i < 8 && !bad && (i < 2 || !nr_moved); i++) {
+	for (i = 0; i < 12 && !bad && (i < 2 || !nr_moved); i++) {
 		char *other;
 
 		mem = ts_map(NR, TS_RWT, 0);
-		other = holes(2 * NR);
+		other = holes(2 * NR, i);
 		ts_write(mem, 0, NR, 1);
 		note_pfns(pfns);
 		bad += mutator(&thread, true);
@@ -122,9 +125,9 @@ static int compact_untouched(void)
 	char *other;
 	int i;
 
-	for (i = 0; i < 8 && !bad && !nr_moved; i++) {
+	for (i = 0; i < 12 && !bad && !nr_moved; i++) {
 		mem = ts_map(NR, TS_RW, 0);
-		other = holes(2 * NR);
+		other = holes(2 * NR, i);
 		ts_data_write(mem, 0, NR, 1);
 		ts_protect(mem, 0, NR, TS_RWT);
 		note_pfns(pfns);
@@ -165,7 +168,7 @@ static int compact_race(void)
 		return ts_skip("no thread");
 	for (i = 0; i < 3 && !bad; i++) {
 		mem = ts_map(NR, TS_RW, 0);
-		other = holes(2 * NR);
+		other = holes(2 * NR, i);
 		ts_data_write(mem, 0, NR, i);
 		ts_protect(mem, 0, NR, TS_RWT);
 		bad += ts_tags_zero(mem, 0, NR);
