@@ -136,7 +136,7 @@ SELFTESTS=$TOP/tools/testing/selftests/arm64/mte_tag_storage
 SMALL="gup_force kill longterm memcg mlock pinned ptrace_kinds reserve_ways"
 NODES="damon migrate move_race nodes"
 # These take long, and run beside the others: both take about as long in all.
-LONG="collapse_race concurrent hog swap unmovable uprobe"
+LONG="unmovable uprobe collapse_race concurrent swap hog"
 # One test for each part of the mechanism; the rest look at one path each.
 CORE="accounting concurrent fork_cow gup hog longterm migrate mmap_fault
 	mprotect_touch pinned prot ptrace release reserve_ways shmem split_tags
