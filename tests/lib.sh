@@ -188,6 +188,7 @@ boot_selftests()
 	make_layout good-numa
 	# shellcheck disable=SC2046,SC2086 # one word per test
 	{
+		# Only the machine of NODES has a node 1.
 		words+=(mte_tag_storage_slow_node.node=1)
 		boot_group small $(filtered "$filter" $SMALL) -- "$kernel" -t "$limit" -m 396 || rc=$?
 		boot_group nodes $(filtered "$filter" $NODES) -- "$kernel" -t "$limit" "${LAYOUT[@]}" || rc=$?

@@ -5,7 +5,6 @@
  * become tagged get their storage and stay so, too; munlock() leaves nothing.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -30,16 +29,14 @@ static char *mem;
 /* How many of the pages are present, and locked as the kernel sees it? */
 static size_t locked(const char *addr, size_t nr)
 {
-	int fd = open("/proc/kpageflags", O_RDONLY);
 	size_t i, is = 0;
 
 	for (i = 0; i < nr; i++) {
-		unsigned long pfn = ts_pfn(addr + i * ts_psize), flags = 0;
+		unsigned long pfn = ts_pfn(addr + i * ts_psize);
+		unsigned long flags = pfn ? ts_page_flags(pfn) : 0;
 
-		if (pfn && pread(fd, &flags, 8, pfn * 8) == 8)
-			is += (flags & KPF_MLOCKED) && (flags & KPF_UNEVICTABLE);
+		is += (flags & KPF_MLOCKED) && (flags & KPF_UNEVICTABLE);
 	}
-	close(fd);
 	return is;
 }
 

@@ -1438,8 +1438,9 @@ void ts_ballast_lend(struct ts_ballast *b)
 
 /*
  * Fill memory, then let go what does not lie in tag storage, and of every four
- * pages of tag storage all but the last @quarters. What remains is data in tag storage
- * beside much free memory: whoever needs that storage has to move the data.
+ * pages of tag storage all but the last @quarters. What remains is data in tag
+ * storage beside much free memory: whoever needs that storage has to move the
+ * data.
  *
  * Return: pages of data in tag storage, for ts_lent_check().
  */
