@@ -334,6 +334,8 @@ static void phase(unsigned int percent, unsigned int before)
 	for (i = 0; i < ROUNDS && i < bench_reps; i++) {
 		bench_begin();
 		load_round(percent);
+		/* A round stands for a second, in which the kernel may do more. */
+		usleep(1000 * 1000);
 		bench_end("mixed-load", 1);
 		ts_fold();
 		adjust_hog((ts_meminfo("MemFree") - LEAVE_KB) * 1024 / (long)ts_psize);
