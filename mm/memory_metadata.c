@@ -11,8 +11,9 @@
  *	free		straight off the buddy lists, one zone->lock section
  *	used		move the data of just these pages away
  *	contig		alloc_contig_range(), for what that cannot move
- * 3. Hooks of the allocator, of copying and of swap.
- * 4. Faults on metadata-none entries.
+ * 3. Packing: moving pages with metadata together.
+ * 4. Hooks of the allocator, of copying and of swap.
+ * 5. Faults on metadata-none entries.
  *
  * Recursion. Taking used pages migrates, which allocates, which may reclaim
  * or compact, which may allocate pages that want storage again. That ends
@@ -55,8 +56,9 @@ DEFINE_STATIC_KEY_FALSE(memory_metadata_key);
 #define TAKE_TRIES		3
 
 /*
- * Pages to try when one with storage is needed. Neighbours share their storage,
- * and are what the allocator gives: enough for several of these.
+ * Pages to try when one with storage is needed, before only free memory is
+ * looked at. Neighbours share their storage, and are what the allocator gives:
+ * enough for several of these.
  */
 #define REQUIRE_TRIES		256
 
@@ -168,7 +170,7 @@ bool metadata_take_free(unsigned long pfn, unsigned int nr)
 	unsigned int i;
 
 	if (metadata_should_fail(METADATA_WAY_BUDDY) ||
-	    !take_metadata_off_buddy(pfn, nr))
+	    !take_pages_off_buddy(pfn, nr))
 		return false;
 
 	for (i = 0; i < nr; i++)
@@ -275,7 +277,7 @@ static int take_used_page(unsigned long pfn, gfp_t gfp)
 	int tries, ret = -EBUSY;
 
 	for (tries = 0; tries < TAKE_TRIES; tries++) {
-		if (take_metadata_off_buddy(pfn, 1)) {
+		if (take_pages_off_buddy(pfn, 1)) {
 			prepare_taken(pfn_to_page(pfn));
 			return 0;
 		}
@@ -350,17 +352,81 @@ int metadata_take_contig(unsigned long pfn, unsigned int nr)
 	return ret;
 }
 
-/* 3. Hooks of the allocator, of copying and of swap. */
+/* 3. Packing: moving pages with metadata together. */
+
+/* There is one target, for one folio. */
+static struct folio *pack_target(struct folio *src, unsigned long private)
+{
+	struct folio **target = (struct folio **)private, *dst = *target;
+
+	*target = NULL;
+	return dst;
+}
+
+/* The page becomes the caller's, with storage that was reserved before. */
+static struct folio *take_pack_target(unsigned long pfn)
+{
+	struct page *page = pfn_to_page(pfn);
+
+	if (take_used_page(pfn, GFP_KERNEL))
+		return NULL;
+	if (arch_metadata_join(page))
+		return page_folio(page);
+	put_page(page);
+	return NULL;
+}
+
+/**
+ * metadata_pack_page - move a page with metadata to where there are others
+ * @from_pfn: the page
+ * @to_pfn: a page whose storage is reserved, and that has no metadata; whatever
+ *	data it holds is moved away
+ *
+ * Neither is worth much trouble: there are others.
+ *
+ * Context: may sleep; holds no locks.
+ * Return: 0; -ENOENT if the first cannot be moved; -EBUSY if the second cannot
+ * be had.
+ */
+int metadata_pack_page(unsigned long from_pfn, unsigned long to_pfn)
+{
+	struct folio *target;
+	LIST_HEAD(list);
+	int ret = 0;
+
+	might_sleep();
+	if (!isolate_page(pfn_to_page(from_pfn), GFP_KERNEL, &list))
+		return -ENOENT;
+
+	target = take_pack_target(to_pfn);
+	if (!target)
+		ret = -EBUSY;
+	else if (migrate_pages(&list, pack_target, NULL,
+			       (unsigned long)&target, MIGRATE_ASYNC,
+			       MR_COMPACTION, NULL))
+		ret = -ENOENT;
+
+	if (ret)
+		putback_movable_pages(&list);
+	else
+		count_vm_event(METADATA_PACKED);
+	if (target)
+		folio_put(target);
+	return ret;
+}
+
+/* 4. Hooks of the allocator, of copying and of swap. */
 
 gfp_t __metadata_prep_page(struct page *page, unsigned int order, gfp_t gfp)
 {
-	/* For a large folio only what costs little; it may be split later. */
-	gfp_t how = order ? gfp & ~__GFP_DIRECT_RECLAIM : gfp;
-	bool ready = true;
-	unsigned int i;
+	bool ready;
 
-	for (i = 0; ready && i < 1U << order; i++)
-		ready = !arch_metadata_reserve(page + i, how);
+	/* For a large folio only what costs little; it may be split later. */
+	if (order)
+		ready = !arch_metadata_reserve_pages(page, 1UL << order,
+						     gfp & ~__GFP_DIRECT_RECLAIM);
+	else
+		ready = !arch_metadata_reserve(page, gfp);
 
 	/* Metadata is initialised here only along with the memory itself. */
 	return ready && (gfp & __GFP_ZERO) ? gfp : gfp & ~__GFP_TAGGED;
@@ -406,13 +472,26 @@ int __metadata_copy_prepare(struct page *to, struct page *from,
 
 int __metadata_folio_prepare(struct folio *folio, gfp_t gfp)
 {
-	long i;
+	return arch_metadata_reserve_pages(folio_page(folio, 0),
+					   folio_nr_pages(folio), gfp) ?
+		-ENOMEM : 0;
+}
 
-	for (i = 0; i < folio_nr_pages(folio); i++) {
-		if (arch_metadata_reserve(folio_page(folio, i), gfp))
-			return -ENOMEM;
-	}
-	return 0;
+/*
+ * Reclaim only for the first tries; it must not eat up the reserves for this at
+ * all. After that go on as long as there is free memory: what was rejected would
+ * be found first by the next fault, too, and so on.
+ */
+static struct folio *next_candidate(int nid, unsigned int tries)
+{
+	gfp_t gfp = GFP_HIGHUSER_MOVABLE | __GFP_TAGGED | __GFP_NORETRY |
+		    __GFP_NOWARN;
+
+	if ((current->flags & PF_MEMALLOC) || fatal_signal_pending(current))
+		return NULL;
+	if (tries >= REQUIRE_TRIES)
+		gfp &= ~__GFP_RECLAIM;
+	return __folio_alloc(gfp, 0, nid, NULL);
 }
 
 /*
@@ -421,20 +500,16 @@ int __metadata_folio_prepare(struct folio *folio, gfp_t gfp)
  */
 struct folio *__metadata_require(struct folio *folio)
 {
-	int nid = folio_nid(folio), tries = REQUIRE_TRIES;
+	int nid = folio_nid(folio);
+	unsigned int tries = 1;
 	struct folio *next;
 	LIST_HEAD(rejected);
 
 	while (folio && arch_metadata_reserve(&folio->page,
 					      GFP_HIGHUSER_MOVABLE)) {
 		list_add(&folio->lru, &rejected);
-		folio = NULL;
-		/* Reclaim must not eat up the reserves for this. */
-		if (--tries && !(current->flags & PF_MEMALLOC) &&
-		    !fatal_signal_pending(current))
-			folio = __folio_alloc(GFP_HIGHUSER_MOVABLE |
-					      __GFP_TAGGED | __GFP_NORETRY |
-					      __GFP_NOWARN, 0, nid, NULL);
+		folio = next_candidate(nid, tries++);
+		cond_resched();
 	}
 
 	while ((next = list_first_entry_or_null(&rejected, struct folio, lru))) {
@@ -472,7 +547,7 @@ int __metadata_swap_prepare(swp_entry_t entry, struct folio *folio)
 	return 0;
 }
 
-/* 4. Faults on metadata-none entries. */
+/* 5. Faults on metadata-none entries. */
 
 /* The page of the faulting entry, with a reference, or NULL if that changed. */
 static struct page *get_fault_page(struct vm_fault *vmf)

@@ -11,15 +11,15 @@
 #include <linux/page-isolation.h>
 
 #ifdef CONFIG_MEMORY_METADATA
-bool take_metadata_off_buddy(unsigned long pfn, unsigned int nr);
+bool take_pages_off_buddy(unsigned long pfn, unsigned int nr);
 
 /*
  * Who may have pages of MIGRATE_METADATA: what is movable and will have no
  * metadata. Not the task that is taking such pages out of the allocator: it
  * would move their data from one to the next.
  */
-static inline unsigned int metadata_alloc_flags(gfp_t gfp,
-						unsigned int alloc_flags)
+static __always_inline unsigned int
+metadata_alloc_flags(gfp_t gfp, unsigned int alloc_flags)
 {
 	if (memory_metadata_enabled() &&
 	    gfp_migratetype(gfp) == MIGRATE_MOVABLE &&
@@ -71,6 +71,13 @@ static inline bool metadata_preferred(struct zone *zone, unsigned int order,
 		   high_wmark_pages(zone))
 		return false;
 	return metadata_free(zone);
+}
+
+/* Storage, and where other movable pages are; not what is being isolated. */
+static inline bool migratetype_may_be_taken(int migratetype)
+{
+	return is_migrate_metadata(migratetype) ||
+	       migratetype == MIGRATE_MOVABLE;
 }
 
 /* These are never on the per-cpu lists, where they could not be found. */

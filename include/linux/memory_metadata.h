@@ -58,6 +58,7 @@ static __always_inline bool memory_metadata_enabled(void)
 /* Implemented by the architecture. */
 bool arch_metadata_live(struct page *page);
 int arch_metadata_reserve(struct page *page, gfp_t gfp);
+int arch_metadata_reserve_pages(struct page *page, unsigned long nr, gfp_t gfp);
 void arch_metadata_reserve_hard(struct page *page);
 bool arch_metadata_join(struct page *page);
 bool arch_vma_has_metadata(struct vm_area_struct *vma);
@@ -71,6 +72,7 @@ void metadata_give(unsigned long pfn, unsigned int nr);
 void metadata_add_range(unsigned long start_pfn, unsigned long end_pfn,
 			bool (*stays)(unsigned long pfn));
 unsigned long metadata_total_pages(void);
+int metadata_pack_page(unsigned long from_pfn, unsigned long to_pfn);
 
 #ifdef CONFIG_FAIL_METADATA
 bool metadata_should_fail(enum metadata_way way);

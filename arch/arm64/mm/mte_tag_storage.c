@@ -27,7 +27,7 @@
  *	  |            given back             |
  *	  +----------- BUSY <-----------------+
  *
- * That is 8 bytes per block and a bit per page: 0.01 % of memory.
+ * That is 8 bytes and a bit per block and a bit per page: 0.01 % of memory.
  *
  * A page takes its reference on the block before its bit is set, and clears the
  * bit before it drops the reference, so whoever sees the bit finds the block
@@ -66,7 +66,6 @@
 #include <linux/memblock.h>
 #include <linux/memory_metadata.h>
 #include <linux/mm.h>
-#include <linux/percpu.h>
 #include <linux/seq_file.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
@@ -83,40 +82,10 @@
 
 #include "mte_tag_storage.h"
 
-enum {
-	BLOCK_FREE	= 0,
-	BLOCK_BUSY	= -1,
-	BLOCK_LINGERS	= -2,
-};
-
-/**
- * struct tag_block - a tag block
- * @holders: pages that hold it, or one of the states above
- * @failed: low half of jiffies when moving its data failed last
- */
-struct tag_block {
-	atomic_t holders;
-	u32 failed;
-};
-
-/**
- * struct tag_region - a region in use; its arithmetic is in tag_maps[]
- * @blocks: its tag blocks
- * @held: a bit per data page
- * @path: its node in the device tree
- * @pinned: blocks that were never given to the page allocator
- */
-struct tag_region {
-	struct tag_block *blocks;
-	unsigned long *held;
-	const char *path;
-	unsigned long pinned;
-};
-
 /* Ascending by data_start, written during boot only. */
-static struct tag_map tag_maps[MTE_TAG_STORAGE_REGIONS] __ro_after_init;
+struct tag_map tag_maps[MTE_TAG_STORAGE_REGIONS] __ro_after_init;
 static struct tag_region tag_regions[MTE_TAG_STORAGE_REGIONS] __ro_after_init;
-static unsigned int nr_regions __ro_after_init;
+unsigned int nr_tag_regions __ro_after_init;
 
 /* Bytes of memory whose tags share a cache line, the least of all CPUs. */
 static unsigned long tag_line_size __ro_after_init = PAGE_SIZE;
@@ -127,7 +96,7 @@ static unsigned long tag_line_size __ro_after_init = PAGE_SIZE;
 /* Waiting for the owner of a busy block ends after this. */
 #define BLOCK_WAIT		(HZ / 10 ?: 1)
 
-/* A block without holders is given back after this, see block_put(). */
+/* A block without holders is given back after this, see release_lingering(). */
 #define BLOCK_LINGER		(HZ / 10 ?: 1)
 
 /* Every page that is freed is looked up; most machines have one region. */
@@ -135,12 +104,12 @@ static const struct tag_map *map_of(unsigned long pfn)
 {
 	if (likely(tag_map_covers(&tag_maps[0], pfn)))
 		return &tag_maps[0];
-	return tag_map_lookup(tag_maps, nr_regions, pfn);
+	return tag_map_lookup(tag_maps, nr_tag_regions, pfn);
 }
 
 static struct tag_region *region_of(const struct tag_map *map)
 {
-	return &tag_regions[map - tag_maps];
+	return map->region;
 }
 
 /*
@@ -216,20 +185,20 @@ static bool block_fail_join(struct tag_block *b)
 	       metadata_should_fail(METADATA_WAY_SHARED);
 }
 
-/* Take a reference on a block that is reserved already. */
-static bool block_join(struct tag_block *b)
+/* Take references for @nr pages on a block that is reserved already. */
+static __always_inline bool block_join(struct tag_block *b, unsigned int nr)
 {
 	int holders = atomic_read(&b->holders);
 
 	for (;;) {
-		int next = holders == BLOCK_LINGERS ? 1 : holders + 1;
+		int next = holders == BLOCK_LINGERS ? nr : holders + nr;
 
 		if (holders == BLOCK_FREE || holders == BLOCK_BUSY)
 			return false;
 		if (atomic_try_cmpxchg(&b->holders, &holders, next))
 			break;
 	}
-	count_vm_event(METADATA_RESERVE_SHARED);
+	count_vm_events(METADATA_RESERVE_SHARED, nr);
 	return true;
 }
 
@@ -266,9 +235,9 @@ static int block_move_data(struct tag_block *b, unsigned long pfn,
 	return ret;
 }
 
-/* Reserve a free block that the caller has made busy. */
-static int block_take(const struct tag_map *map, unsigned long block, gfp_t gfp,
-		      enum metadata_way *way)
+/* Reserve a free block that the caller has made busy, for @nr pages. */
+static int block_take(const struct tag_map *map, unsigned long block,
+		      unsigned int nr, gfp_t gfp, enum metadata_way *way)
 {
 	struct tag_block *b = &region_of(map)->blocks[block];
 	unsigned long pfn = tag_map_block_pfn(map, block);
@@ -284,27 +253,29 @@ static int block_take(const struct tag_map *map, unsigned long block, gfp_t gfp,
 		ret = block_move_data(b, pfn, map->block_pages, gfp);
 	}
 
-	if (!ret)
-		block_clean_inval(map, block);
-	block_leave_busy(b, ret ? BLOCK_FREE : 1);
-	return ret;
+	if (ret) {
+		block_leave_busy(b, BLOCK_FREE);
+		return ret;
+	}
+	block_clean_inval(map, block);
+	block_leave_busy(b, nr);
+	count_vm_events(METADATA_RESERVE_SHARED, nr - 1);
+	mte_tag_storage_pack_soon();
+	return 0;
 }
 
-/* Leaves in @way which way it tried last. */
-static int block_get(const struct tag_map *map, unsigned long block, gfp_t gfp,
-		     enum metadata_way *way)
+/* A block that could not be joined. */
+static noinline int block_get_slow(const struct tag_map *map,
+				   unsigned long block, unsigned int nr,
+				   gfp_t gfp, enum metadata_way *way)
 {
 	struct tag_block *b = &region_of(map)->blocks[block];
 
-	*way = METADATA_WAY_SHARED;
-	if (block_fail_join(b))
-		return -EAGAIN;
-
 	for (;;) {
-		if (block_join(b))
-			return 0;
 		if (block_try_state(b, BLOCK_FREE, BLOCK_BUSY))
-			return block_take(map, block, gfp, way);
+			return block_take(map, block, nr, gfp, way);
+		if (block_join(b, nr))
+			return 0;
 		if (atomic_read(&b->holders) != BLOCK_BUSY)
 			continue;
 		if (!block_may_wait(gfp) ||
@@ -313,6 +284,20 @@ static int block_get(const struct tag_map *map, unsigned long block, gfp_t gfp,
 					    BLOCK_WAIT))
 			return -EAGAIN;
 	}
+}
+
+/* References for @nr pages. Leaves in @way which way it tried last. */
+static int block_get(const struct tag_map *map, unsigned long block,
+		     unsigned int nr, gfp_t gfp, enum metadata_way *way)
+{
+	struct tag_block *b = &region_of(map)->blocks[block];
+
+	*way = METADATA_WAY_SHARED;
+	if (block_fail_join(b))
+		return -EAGAIN;
+	if (likely(block_join(b, nr)))
+		return 0;
+	return block_get_slow(map, block, nr, gfp, way);
 }
 
 static void block_release(const struct tag_map *map, unsigned long block)
@@ -330,72 +315,92 @@ static void block_release(const struct tag_map *map, unsigned long block)
 }
 
 /*
- * A page that is allocated and freed again and again must not take its block
- * back and forth each time. So the block that lost its last holder last, on
- * each CPU, lingers: until another one does on that CPU, or for a moment.
+ * Who frees tagged memory often wants some again soon, and taking a block back
+ * and forth costs much more than to join it. So a block that loses its last
+ * holder lingers: all that do are given back together, after a moment.
  */
-struct lingerer {
-	const struct tag_map *map;
+static void release_lingering(struct work_struct *work)
+{
 	unsigned long block;
-};
+	unsigned int i;
 
-static DEFINE_PER_CPU(struct lingerer, lingerers);
-static DEFINE_PER_CPU(raw_spinlock_t, linger_lock) =
-	__RAW_SPIN_LOCK_UNLOCKED(linger_lock);
+	for (i = 0; i < nr_tag_regions; i++) {
+		unsigned long *lingers = tag_regions[i].lingers;
 
-static void block_linger(int cpu, struct lingerer next)
-{
-	struct lingerer last;
-
-	scoped_guard(raw_spinlock_irqsave, per_cpu_ptr(&linger_lock, cpu)) {
-		last = *per_cpu_ptr(&lingerers, cpu);
-		*per_cpu_ptr(&lingerers, cpu) = next;
+		for_each_set_bit(block, lingers, tag_maps[i].nr_blocks) {
+			/* First, so that a block that goes on to linger sets it again. */
+			if (test_and_clear_bit(block, lingers))
+				block_release(&tag_maps[i], block);
+			cond_resched();
+		}
 	}
-	if (last.map && (last.map != next.map || last.block != next.block))
-		block_release(last.map, last.block);
 }
 
-static void release_lingerers(struct work_struct *work)
-{
-	int cpu;
+static DECLARE_DELAYED_WORK(linger_work, release_lingering);
 
-	for_each_possible_cpu(cpu)
-		block_linger(cpu, (struct lingerer) {});
-}
-
-static DECLARE_DELAYED_WORK(linger_work, release_lingerers);
-
-static void block_put(const struct tag_map *map, unsigned long block)
+/* Drop the references of @nr pages. */
+static void block_put(const struct tag_map *map, unsigned long block,
+		      unsigned int nr)
 {
 	struct tag_block *b = &region_of(map)->blocks[block];
 	int holders = atomic_read(&b->holders);
+	int half = tag_map_block_covers(map) / 2;
+	int left;
 
-	while (!atomic_try_cmpxchg(&b->holders, &holders,
-				   holders == 1 ? BLOCK_LINGERS : holders - 1))
-		;
-	if (holders > 1)
+	do {
+		left = holders - nr;
+	} while (!atomic_try_cmpxchg(&b->holders, &holders,
+				     left ? left : BLOCK_LINGERS));
+
+	if (left) {
+		if (left <= half && holders > half)
+			mte_tag_storage_pack_soon();
 		return;
+	}
 
-	block_linger(raw_smp_processor_id(),
-		     (struct lingerer) { .map = map, .block = block });
-	/* A full barrier: the work finds this lingerer, or is queued again. */
-	schedule_delayed_work(&linger_work, BLOCK_LINGER);
+	set_bit(block, region_of(map)->lingers);
+	/* Either the work finds this block, or it is queued again. */
+	smp_mb__after_atomic();
+	if (!delayed_work_pending(&linger_work))
+		queue_delayed_work(system_unbound_wq, &linger_work,
+				   BLOCK_LINGER);
 }
 
 /*
  * Pages
  */
 
+static bool page_holds(const struct tag_map *map, unsigned long pfn)
+{
+	return test_bit(pfn - map->data_start, region_of(map)->held);
+}
+
+static bool pages_hold(const struct tag_map *map, unsigned long pfn,
+		       unsigned long nr)
+{
+	unsigned long first = pfn - map->data_start;
+
+	return find_next_zero_bit(region_of(map)->held, first + nr, first) >=
+	       first + nr;
+}
+
+/* May a page carry tags that holds no block? @map covers it, or is NULL. */
+static noinline bool page_needs_none(const struct tag_map *map,
+				     unsigned long pfn)
+{
+	if (!map)
+		return !tag_map_lookup_tag(tag_maps, nr_tag_regions, pfn);
+	/* Tags behind the last whole block: never lent. */
+	return tag_map_block(map, pfn) >= map->nr_blocks;
+}
+
 /* May a page carry tags? See mte_tag_storage_ready(). */
 static bool page_ready(unsigned long pfn)
 {
 	const struct tag_map *map = map_of(pfn);
 
-	if (!map)
-		return !tag_map_lookup_tag(tag_maps, nr_regions, pfn);
-	/* Tags behind the last whole block: never lent. */
-	return tag_map_block(map, pfn) >= map->nr_blocks ||
-	       test_bit(pfn - map->data_start, region_of(map)->held);
+	return (likely(map) && page_holds(map, pfn)) ||
+	       page_needs_none(map, pfn);
 }
 
 /**
@@ -412,6 +417,11 @@ static bool page_ready(unsigned long pfn)
 bool mte_tag_storage_ready(struct page *page, unsigned long nr)
 {
 	unsigned long pfn = page_to_pfn(page);
+	const struct tag_map *map = map_of(pfn);
+
+	if (likely(map) && tag_map_covers(map, pfn + nr - 1) &&
+	    pages_hold(map, pfn, nr))
+		return true;
 
 	for (; nr; nr--, pfn++) {
 		if (!page_ready(pfn))
@@ -456,11 +466,44 @@ bool arch_swap_has_metadata(swp_entry_t entry)
 	return mte_swap_has_tags(entry);
 }
 
-static void page_hold(const struct tag_map *map, unsigned long pfn)
+static __always_inline void page_hold(const struct tag_map *map,
+				      unsigned long block, unsigned long pfn)
 {
 	/* Somebody else got this page its block meanwhile. */
 	if (test_and_set_bit(pfn - map->data_start, region_of(map)->held))
-		block_put(map, tag_map_block(map, pfn));
+		block_put(map, block, 1);
+}
+
+/* Set or clear the bits of pages. Return: how many of them that changed. */
+static unsigned int change_held(const struct tag_map *map, unsigned long pfn,
+				unsigned int nr, bool hold)
+{
+	unsigned long *held = region_of(map)->held;
+	unsigned long bit = pfn - map->data_start;
+	unsigned long end = bit + nr, mask, old;
+	unsigned int changed = 0;
+
+	for (; bit < end; bit = (bit | (BITS_PER_LONG - 1)) + 1) {
+		atomic_long_t *word = (atomic_long_t *)(held + BIT_WORD(bit));
+
+		mask = BITMAP_FIRST_WORD_MASK(bit);
+		if (BIT_WORD(bit) == BIT_WORD(end - 1))
+			mask &= BITMAP_LAST_WORD_MASK(end);
+		old = hold ? atomic_long_fetch_or(mask, word) :
+			     atomic_long_fetch_andnot(mask, word);
+		changed += hweight_long(mask & (hold ? ~old : old));
+	}
+	return changed;
+}
+
+/* How many pages from @pfn on, of @nr at most, have their tags in its block. */
+static unsigned int block_run(const struct tag_map *map, unsigned long pfn,
+			      unsigned long nr)
+{
+	unsigned long page = pfn - map->data_start;
+	unsigned long covers = tag_map_block_covers(map);
+
+	return min3(nr, covers - page % covers, map->data_pages - page);
 }
 
 /**
@@ -477,25 +520,82 @@ static void page_hold(const struct tag_map *map, unsigned long pfn)
 int arch_metadata_reserve(struct page *page, gfp_t gfp)
 {
 	unsigned long pfn = page_to_pfn(page), block;
-	const struct tag_map *map;
+	const struct tag_map *map = map_of(pfn);
 	enum metadata_way way;
 	int ret;
 
-	if (page_ready(pfn))
+	if (unlikely(!map))
+		return page_needs_none(map, pfn) ? 0 : -EINVAL;
+	if (page_holds(map, pfn))
+		return 0;
+	block = tag_map_block(map, pfn);
+	if (unlikely(block >= map->nr_blocks))
 		return 0;
 
-	map = map_of(pfn);
-	if (!map)
-		return -EINVAL;
-
-	block = tag_map_block(map, pfn);
-	ret = block_get(map, block, gfp, &way);
+	ret = block_get(map, block, 1, gfp, &way);
 	trace_metadata_reserve(pfn, tag_map_block_pfn(map, block), way, ret);
 	if (ret)
 		count_vm_event(METADATA_RESERVE_FAIL);
 	else
-		page_hold(map, pfn);
+		page_hold(map, block, pfn);
 	return ret;
+}
+
+/* The same for @nr pages whose tags are in one block. */
+static int reserve_run(const struct tag_map *map, unsigned long pfn,
+		       unsigned int nr, gfp_t gfp)
+{
+	unsigned long block = tag_map_block(map, pfn);
+	enum metadata_way way;
+	unsigned int changed;
+	int ret;
+
+	if (unlikely(block >= map->nr_blocks) || pages_hold(map, pfn, nr))
+		return 0;
+
+	ret = block_get(map, block, nr, gfp, &way);
+	trace_metadata_reserve(pfn, tag_map_block_pfn(map, block), way, ret);
+	if (ret) {
+		count_vm_event(METADATA_RESERVE_FAIL);
+		return ret;
+	}
+	changed = change_held(map, pfn, nr, true);
+	/* Some had it before, or somebody else got them their block meanwhile. */
+	if (changed < nr)
+		block_put(map, block, nr - changed);
+	return 0;
+}
+
+/**
+ * arch_metadata_reserve_pages - make pages hold their tag blocks
+ * @page: the first page; all with a reference or not yet visible to anybody
+ * @nr: how many, contiguous
+ * @gfp: what the caller allows
+ *
+ * Context: as arch_metadata_reserve().
+ * Return: as arch_metadata_reserve(), with nothing or the first of the pages
+ * done.
+ */
+int arch_metadata_reserve_pages(struct page *page, unsigned long nr, gfp_t gfp)
+{
+	unsigned long pfn = page_to_pfn(page), end = pfn + nr;
+
+	while (pfn < end) {
+		const struct tag_map *map = map_of(pfn);
+		unsigned int run = 1;
+		int ret;
+
+		if (map) {
+			run = block_run(map, pfn, end - pfn);
+			ret = reserve_run(map, pfn, run, gfp);
+		} else {
+			ret = page_needs_none(map, pfn) ? 0 : -EINVAL;
+		}
+		if (ret)
+			return ret;
+		pfn += run;
+	}
+	return 0;
 }
 
 /**
@@ -529,7 +629,7 @@ void arch_metadata_reserve_hard(struct page *page)
 	}
 	block_leave_busy(b, ret ? BLOCK_FREE : 1);
 	if (!ret)
-		page_hold(map, pfn);
+		page_hold(map, block, pfn);
 }
 
 /**
@@ -554,31 +654,45 @@ bool arch_metadata_join(struct page *page)
 
 	block = tag_map_block(map, pfn);
 	b = &region_of(map)->blocks[block];
-	if (block_fail_join(b) || !block_join(b))
+	if (block_fail_join(b) || !block_join(b, 1))
 		return false;
 	trace_metadata_reserve(pfn, tag_map_block_pfn(map, block),
 			       METADATA_WAY_SHARED, 0);
-	page_hold(map, pfn);
+	page_hold(map, block, pfn);
 	return true;
 }
 
-static void release_page(const struct tag_map *map, unsigned long pfn)
+static noinline void release_page(const struct tag_map *map, unsigned long pfn)
 {
 	clear_bit(pfn - map->data_start, region_of(map)->held);
-	block_put(map, tag_map_block(map, pfn));
+	block_put(map, tag_map_block(map, pfn), 1);
 }
 
 static void release_pages_of(const struct tag_map *map, unsigned long pfn,
 			     unsigned long end)
 {
 	unsigned long *held = region_of(map)->held;
-	unsigned long first = max(pfn, map->data_start) - map->data_start;
-	unsigned long last = min(end, map->data_start + map->data_pages) -
-			     map->data_start;
-	unsigned long bit = first;
+	unsigned long last = min(end - map->data_start, map->data_pages);
+	unsigned long bit = max(pfn, map->data_start) - map->data_start;
 
-	for_each_set_bit_from(bit, held, last)
-		release_page(map, map->data_start + bit);
+	while ((bit = find_next_bit(held, last, bit)) < last) {
+		unsigned int run, nr;
+
+		pfn = map->data_start + bit;
+		run = block_run(map, pfn, last - bit);
+		nr = change_held(map, pfn, run, false);
+		block_put(map, tag_map_block(map, pfn), nr);
+		bit += run;
+	}
+}
+
+void __mte_tag_storage_free_page(struct page *page)
+{
+	unsigned long pfn = page_to_pfn(page);
+	const struct tag_map *map = map_of(pfn);
+
+	if (map && page_holds(map, pfn))
+		release_page(map, pfn);
 }
 
 void __mte_tag_storage_free(struct page *page, unsigned long nr)
@@ -587,18 +701,13 @@ void __mte_tag_storage_free(struct page *page, unsigned long nr)
 	const struct tag_map *map = map_of(pfn);
 	unsigned int i;
 
-	if (nr == 1) {
-		if (map && test_bit(pfn - map->data_start, region_of(map)->held))
-			release_page(map, pfn);
-		return;
-	}
 	if (map && tag_map_covers(map, end - 1)) {
 		release_pages_of(map, pfn, end);
 		return;
 	}
 
 	/* Not covered, or a large folio that a region covers in part. */
-	for (i = 0; i < nr_regions; i++) {
+	for (i = 0; i < nr_tag_regions; i++) {
 		map = &tag_maps[i];
 		if (pfn < map->data_start + map->data_pages &&
 		    end > map->data_start)
@@ -642,6 +751,11 @@ void __mte_tag_storage_unmap(unsigned long addr, unsigned long nr)
 void mte_tag_storage_set_ptes(struct mm_struct *mm, unsigned long addr,
 			      pte_t *ptep, pte_t pte, unsigned int nr)
 {
+	if (nr > 1 && mte_tag_storage_ready(pte_page(pte), nr)) {
+		ungated_set_ptes(mm, addr, ptep, pte, nr);
+		return;
+	}
+
 	while (nr) {
 		unsigned long pfn = pte_pfn(pte);
 		bool ready = page_ready(pfn);
@@ -652,6 +766,8 @@ void mte_tag_storage_set_ptes(struct mm_struct *mm, unsigned long addr,
 		ungated_set_ptes(mm, addr, ptep,
 				 ready ? pte : pte_mkmetadata_none(pte), run);
 		nr -= run;
+		if (likely(!nr))
+			return;
 		ptep += run;
 		addr += run * PAGE_SIZE;
 		pte = pte_advance_pfn(pte, run);
@@ -684,7 +800,7 @@ static void __init pin_block(const struct tag_map *map, unsigned long block)
 
 static bool __init page_stays(unsigned long pfn)
 {
-	const struct tag_map *map = tag_map_lookup_tag(tag_maps, nr_regions,
+	const struct tag_map *map = tag_map_lookup_tag(tag_maps, nr_tag_regions,
 						       pfn);
 	unsigned long block;
 
@@ -705,19 +821,24 @@ static void __init region_range(const struct tag_map *map, unsigned long *start,
 
 static int __init region_init(const struct tag_storage_node *node)
 {
-	struct tag_map *map = &tag_maps[nr_regions];
-	struct tag_region *region = &tag_regions[nr_regions];
+	struct tag_map *map = &tag_maps[nr_tag_regions];
+	struct tag_region *region = &tag_regions[nr_tag_regions];
 	unsigned long start, end, block;
 
 	*map = node->map;
+	map->region = region;
 	region->blocks = kvcalloc(map->nr_blocks, sizeof(*region->blocks),
 				  GFP_KERNEL);
 	region->held = kvcalloc(BITS_TO_LONGS(map->data_pages), sizeof(long),
 				GFP_KERNEL);
+	region->lingers = kvcalloc(BITS_TO_LONGS(map->nr_blocks), sizeof(long),
+				   GFP_KERNEL);
 	region->path = kstrdup(node->path, GFP_KERNEL);
-	if (!region->blocks || !region->held || !region->path) {
+	if (!region->blocks || !region->held || !region->lingers ||
+	    !region->path) {
 		kvfree(region->blocks);
 		kvfree(region->held);
+		kvfree(region->lingers);
 		kfree(region->path);
 		return -ENOMEM;
 	}
@@ -727,7 +848,7 @@ static int __init region_init(const struct tag_storage_node *node)
 		if (block_stays(map, block, start, end))
 			pin_block(map, block);
 	}
-	nr_regions++;
+	nr_tag_regions++;
 	return 0;
 }
 
@@ -816,7 +937,7 @@ static int __init mte_tag_storage_init(void)
 			pr_err("%s: no memory for its state; region left unused\n",
 			       tag_storage_nodes[i].path);
 	}
-	if (!nr_regions)
+	if (!nr_tag_regions)
 		return 0;
 
 	/* One after the other; a CPU that comes later must not have less. */
@@ -825,7 +946,7 @@ static int __init mte_tag_storage_init(void)
 	pin_zero_page();
 	/* No user space yet, so no page but the zero page has tags. */
 	static_branch_enable(&memory_metadata_key);
-	for (i = 0; i < nr_regions; i++)
+	for (i = 0; i < nr_tag_regions; i++)
 		region_add(i);
 
 	pr_info("on, %lu MiB of tag storage usable as memory\n",
@@ -845,7 +966,7 @@ static int regions_show(struct seq_file *m, void *unused)
 	unsigned long block, reserved;
 	unsigned int i;
 
-	for (i = 0; i < nr_regions; i++) {
+	for (i = 0; i < nr_tag_regions; i++) {
 		const struct tag_map *map = &tag_maps[i];
 		struct tag_region *region = &tag_regions[i];
 
@@ -890,7 +1011,7 @@ static int occupancy_show(struct seq_file *m, void *unused)
 	unsigned int i;
 	int n;
 
-	for (i = 0; i < nr_regions; i++) {
+	for (i = 0; i < nr_tag_regions; i++) {
 		const struct tag_map *map = &tag_maps[i];
 		struct tag_block *b = tag_regions[i].blocks;
 		struct tag_block *end = b + map->nr_blocks;
@@ -915,7 +1036,7 @@ static int __init mte_tag_storage_debugfs_init(void)
 {
 	struct dentry *dir;
 
-	if (!nr_regions)
+	if (!nr_tag_regions)
 		return 0;
 	dir = debugfs_create_dir("mte_tag_storage", NULL);
 	debugfs_create_file("regions", 0444, dir, NULL, &regions_fops);

@@ -5,6 +5,7 @@
 #ifndef __ARM64_MM_MTE_TAG_STORAGE_H
 #define __ARM64_MM_MTE_TAG_STORAGE_H
 
+#include <linux/atomic.h>
 #include <linux/init.h>
 #include <linux/memory_metadata.h>
 #include <linux/types.h>
@@ -31,7 +32,44 @@ struct tag_storage_node {
 extern struct tag_storage_node tag_storage_nodes[MTE_TAG_STORAGE_REGIONS];
 extern unsigned int nr_tag_storage_nodes;
 
+/* What tag_block.holders says apart from a number of pages. */
+enum {
+	BLOCK_FREE	= 0,
+	BLOCK_BUSY	= -1,
+	BLOCK_LINGERS	= -2,
+};
+
+/**
+ * struct tag_block - a tag block
+ * @holders: pages that hold it, or one of the states above
+ * @failed: low half of jiffies when moving its data failed last
+ */
+struct tag_block {
+	atomic_t holders;
+	u32 failed;
+};
+
+/**
+ * struct tag_region - a region in use; its arithmetic is in tag_maps[]
+ * @blocks: its tag blocks
+ * @held: a bit per data page
+ * @lingers: a bit per block: it has lost its last holder
+ * @path: its node in the device tree
+ * @pinned: blocks that were never given to the page allocator
+ */
+struct tag_region {
+	struct tag_block *blocks;
+	unsigned long *held;
+	unsigned long *lingers;
+	const char *path;
+	unsigned long pinned;
+};
+
+extern struct tag_map tag_maps[MTE_TAG_STORAGE_REGIONS];
+extern unsigned int nr_tag_regions;
+
 #ifdef CONFIG_ARM64_MTE_TAG_STORAGE
+void mte_tag_storage_pack_soon(void);
 void __mte_tag_storage_unmap(unsigned long addr, unsigned long nr);
 
 /**

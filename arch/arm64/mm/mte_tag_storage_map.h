@@ -62,6 +62,7 @@ struct tag_map_desc {
  * @tag_start: first pfn of the tag storage
  * @nr_blocks: number of whole tag blocks, each of which covers a data page
  * @block_pages: pages of tag storage per block
+ * @region: for whoever has the map
  */
 struct tag_map {
 	unsigned long data_start;
@@ -69,6 +70,7 @@ struct tag_map {
 	unsigned long tag_start;
 	unsigned long nr_blocks;
 	unsigned long block_pages;
+	struct tag_region *region;
 };
 
 /**

@@ -26,13 +26,18 @@ void mte_tag_storage_end_map(void);
 bool mte_tag_storage_ready(struct page *page, unsigned long nr);
 void mte_tag_storage_set_ptes(struct mm_struct *mm, unsigned long addr,
 			      pte_t *ptep, pte_t pte, unsigned int nr);
+void __mte_tag_storage_free_page(struct page *page);
 void __mte_tag_storage_free(struct page *page, unsigned long nr);
 bool mte_swap_has_tags(swp_entry_t entry);
 
 /* Called by the page allocator for every page freed, in any context. */
 static inline void arch_free_page(struct page *page, int order)
 {
-	if (memory_metadata_enabled())
+	if (!memory_metadata_enabled())
+		return;
+	if (!order)
+		__mte_tag_storage_free_page(page);
+	else
 		__mte_tag_storage_free(page, 1UL << order);
 }
 

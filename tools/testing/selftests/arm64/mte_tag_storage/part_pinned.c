@@ -11,7 +11,7 @@
 
 #include "ts_common.h"
 
-#define NR	256UL
+#define NR	512UL
 #define SEED	1
 #define SOME	160UL	/* as many are of no use, on average */
 #define ROUNDS	16
@@ -98,11 +98,12 @@ static int child(void *arg)
 	return write_shared(arg) != 0;
 }
 
+/* So much is of no use that looking at a few hundred pages is not enough. */
 static int forked(void)
 {
 	size_t bad;
 
-	begin(small_pages());
+	begin_quarters(small_pages(), 2);
 	bad = ts_expect(!ts_child(child, mem, TIMEOUT), "child to end with 0");
 	bad += ts_check(mem, 0, NR, SEED);
 	return end(bad);

@@ -1171,6 +1171,15 @@ bool ts_run_on(int cpu)
 	return !sched_setaffinity(0, sizeof(set), &set);
 }
 
+static bool set_delay(const char *function, unsigned int usec, const char *name)
+{
+	char line[128] = "\n";
+
+	if (function)
+		snprintf(line, sizeof(line), "%s %u %s\n", function, usec, name);
+	return !ts_write_file(DELAY_FILE, line);
+}
+
 /*
  * Each call of a function of the kernel takes @usec longer, for threads that
  * are slow, see ts_be_slow(); NULL ends that. Makes the time window of a race
@@ -1178,12 +1187,13 @@ bool ts_run_on(int cpu)
  */
 bool ts_slow(const char *function, unsigned int usec)
 {
-	char line[128] = "\n";
+	return set_delay(function, usec, SLOW_THREAD);
+}
 
-	if (function)
-		snprintf(line, sizeof(line), "%s %u " SLOW_THREAD "\n", function,
-			 usec);
-	return !ts_write_file(DELAY_FILE, line);
+/* The same for whoever comes there. */
+bool ts_slow_any(const char *function, unsigned int usec)
+{
+	return set_delay(function, usec, "");
 }
 
 /* How often that has happened, or -1 where it cannot. */

@@ -182,6 +182,7 @@ size_t ts_let_go(pid_t pid);
 bool ts_run_on(int cpu);
 int ts_compact(void);
 bool ts_slow(const char *function, unsigned int usec);
+bool ts_slow_any(const char *function, unsigned int usec);
 long ts_slow_hits(void);
 void ts_be_slow(bool on);
 double ts_now(void);
