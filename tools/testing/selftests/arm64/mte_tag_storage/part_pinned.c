@@ -290,6 +290,63 @@ static int swapped_large(void)
 	return end(bad);
 }
 
+/*
+ * Folios whose tags are in two blocks, by turns tagged and untagged. When the
+ * second block cannot be had, a folio is of no use: that is known before it is
+ * filled, whichever of its pages is accessed.
+ */
+static size_t swap_by_turns(size_t nr, size_t per, bool *of_no_use)
+{
+	size_t bad, i;
+	long faults;
+	char *other;
+
+	bad = ts_expect(ts_pageout(mem, 0, nr) > nr / 2, "pages in swap");
+	/* It stays, so that others come next. */
+	other = ts_map_huge(nr * ts_psize);
+	ts_data_write(other, 0, nr, SEED);
+	faults = ts_vmstat("pgfault");
+	/* It could be tried for ever. */
+	alarm(TIMEOUT / 2);
+	for (i = 0; i < nr; i += 2 * per)
+		ts_ldg(mem + (i + per - 1) * ts_psize);
+	for (i = 0; i < nr; i += 2 * per)
+		bad += ts_check(mem, i, per, SEED);
+	alarm(0);
+	faults = ts_vmstat("pgfault") - faults;
+	*of_no_use = faults > (long)per;
+	bad += ts_expect(faults <= (long)(nr + nr / 4),
+			 "%zu faults or a few more, not %ld", nr, faults);
+	return bad + ts_data_check(mem, 0, nr, SEED);
+}
+
+static int swapped_turns(void)
+{
+	size_t per = 2 * TS_COVER, nr = 6 * per, i, bad;
+	bool of_no_use = false;
+	char name[64];
+
+	snprintf(name, sizeof(name), "hugepages-%zukB/enabled",
+		 per * ts_psize / 1024);
+	ts_thp_set("hugepages-2048kB/enabled", "never");
+	ts_thp_set(name, "madvise");
+	mem = ts_map_huge(nr * ts_psize);
+	for (i = 0; i < nr; i += 2 * per)
+		ts_protect(mem, i, per, TS_RWT);
+	ts_data_write(mem, 0, nr, SEED);
+	bad = ts_expect(ts_folio_pages(mem) == per, "folios of %zu pages", per);
+	for (i = 0; i < nr; i += 2 * per)
+		ts_tags_write(mem, i, per, SEED);
+	lend_pinned(1);
+	for (i = 0; i < ROUNDS && !bad && !of_no_use; i++)
+		bad += swap_by_turns(nr, per, &of_no_use);
+	ksft_print_msg("a folio was of no use: %s\n", of_no_use ? "yes" : "no");
+	ts_thp_set(name, "never");
+	ts_thp_set("hugepages-2048kB/enabled", "inherit");
+	ts_unmap(mem + NR * ts_psize, nr - NR);
+	return end(bad);
+}
+
 static const struct ts_case cases[] = {
 	{ "fork", forked, NEED },
 	{ "private mapping of a file", private_file, NEED },
@@ -300,6 +357,8 @@ static const struct ts_case cases[] = {
 	{ "swap", swapped, NEED },
 	{ "swap on a disk", swapped_disk, NEED | TS_NEED_DISK },
 	{ "swap of large folios", swapped_large, NEED | TS_NEED_THP },
+	{ "swap of large folios, tagged by turns", swapped_turns,
+	  NEED | TS_NEED_THP },
 };
 
 int main(void)
