@@ -3,12 +3,14 @@
  * Two threads come to one tag block at the worst of times: while the other one
  * takes it, has taken it and not yet published that, or gives it back. Each
  * sees zero tags and its data, keeps what it writes then, and the block is taken
- * and given back once.
+ * and given back once. Who can wait for the block does so; a large folio that is
+ * allocated does not.
  *
  * Where the kernel can do that, each step takes so long that every round meets
  * the race; by repetition otherwise.
  */
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,6 +22,10 @@
 #define USEC	5000
 #define LINGER	0.1	/* seconds for which a block stays without pages */
 #define GONE	5.0	/* by then it is given back */
+
+/* A block that stays busy for longer than anybody waits for one, in seconds. */
+#define USEC_BUSY	400000
+#define WAIT		0.1
 
 struct round {
 	char *mem;		/* two blocks in one huge page, mapped by PTEs */
@@ -69,6 +75,15 @@ static char *adjacent(void)
 	return mem;
 }
 
+/* The other thread is in the middle of what is slow; anywhere otherwise. */
+static void wait_slow(long hits)
+{
+	double end = ts_now() + 1;
+
+	while (slow && ts_slow_hits() <= hits && ts_now() < end)
+		;
+}
+
 static void come_between(void)
 {
 	usleep(slow ? USEC / 3 : rand() % 100);
@@ -77,7 +92,7 @@ static void come_between(void)
 static size_t rounds(const char *function, size_t one, size_t other)
 {
 	size_t nr = ts_huge_size() / ts_psize, bad = 0;
-	long start;
+	long start, fail = ts_vmstat("metadata_reserve_fail");
 	int i;
 
 	ts_fold();
@@ -109,6 +124,10 @@ static size_t rounds(const char *function, size_t one, size_t other)
 	bad += ts_expect(ts_wait_reserved(start, 30),
 			 "%ld pages reserved as at the start, %ld are", start,
 			 ts_vmstat("nr_metadata_reserved"));
+	/* A CPU that is held up may exceed the bound of the wait. */
+	fail = ts_vmstat("metadata_reserve_fail") - fail;
+	bad += ts_expect(fail <= ROUNDS / 4, "the other one to wait, not %ld failures",
+			 fail);
 	ksft_print_msg("%s%s\n", function, slow ? "" : ": no delay to be had");
 	return bad;
 }
@@ -134,6 +153,19 @@ static void *reader(void *arg)
 	ts_be_slow(true);
 	pthread_barrier_wait(&barrier);
 	r->bad += ts_data_check(r->mem, r->first, 1, SEED);
+	ts_be_slow(false);
+	return NULL;
+}
+
+/* Whatever is there. */
+static void *toucher(void *arg)
+{
+	struct round *r = arg;
+
+	ts_run_on(1);
+	ts_be_slow(true);
+	pthread_barrier_wait(&barrier);
+	ts_load(r->mem);
 	ts_be_slow(false);
 	return NULL;
 }
@@ -166,6 +198,78 @@ static int one_page(void)
 	return ts_result(bad);
 }
 
+/*
+ * The entry is about to become accessible, with the page table locked. The fault
+ * that waits for the lock finds that done, and does nothing.
+ */
+static int one_fault(void)
+{
+	long faults = ts_vmstat("metadata_none_fault");
+	size_t bad = 0;
+	int i;
+
+	pthread_barrier_init(&barrier, NULL, 2);
+	slow = ts_slow("arch_metadata_join", 4 * USEC);
+	ts_run_on(0);
+	for (i = 0; i < ROUNDS && !bad; i++) {
+		struct round r = { .mem = ts_map_none(1, SEED) };
+		long hits = ts_slow_hits();
+		pthread_t thread;
+
+		if (pthread_create(&thread, NULL, reader, &r))
+			ksft_exit_fail_msg("no thread\n");
+		pthread_barrier_wait(&barrier);
+		wait_slow(hits);
+		r.bad += touch(r.mem, 0);
+		pthread_join(thread, NULL);
+		bad += r.bad + ts_check(r.mem, 0, 1, SEED);
+		ts_unmap(r.mem, 1);
+	}
+	faults = ts_vmstat("metadata_none_fault") - faults;
+	bad += ts_expect(!slow || faults == ROUNDS,
+			 "%d faults that do something, not %ld", ROUNDS, faults);
+	bad += ts_expect(!slow || ts_slow_hits() >= ROUNDS,
+			 "delays to take place");
+	ts_slow(NULL, 0);
+	pthread_barrier_destroy(&barrier);
+	return ts_result(bad);
+}
+
+/* A huge page is let go while the fault takes storage for it: it stays away. */
+static int huge_gone(void)
+{
+	size_t nr = ts_huge_size() / ts_psize, bad = 0, page;
+	int i;
+
+	pthread_barrier_init(&barrier, NULL, 2);
+	/* For each of its pages. */
+	slow = ts_slow("arch_metadata_reserve", USEC / 20);
+	ts_run_on(0);
+	for (i = 0; i < ROUNDS / 8 && !bad; i++) {
+		struct round r = { .mem = ts_map_none_huge(SEED) };
+		long hits = ts_slow_hits();
+		pthread_t thread;
+
+		if (!r.mem)
+			ksft_exit_fail_msg("got no huge page\n");
+		if (pthread_create(&thread, NULL, toucher, &r))
+			ksft_exit_fail_msg("no thread\n");
+		pthread_barrier_wait(&barrier);
+		wait_slow(hits);
+		madvise(r.mem, nr * ts_psize, MADV_DONTNEED);
+		pthread_join(thread, NULL);
+		for (page = 0; page < nr; page++)
+			bad += !!ts_load(r.mem + page * ts_psize);
+		bad = ts_expect(!bad, "an empty huge page");
+		bad += ts_tags_zero(r.mem, 0, nr);
+		ts_unmap(r.mem, nr);
+	}
+	bad += ts_expect(!slow || ts_slow_hits() > 0, "delays to take place");
+	ts_slow(NULL, 0);
+	pthread_barrier_destroy(&barrier);
+	return ts_result(bad);
+}
+
 /* The first page whose tags are stored where those of @page are. */
 static unsigned long block_of(const char *page)
 {
@@ -184,6 +288,93 @@ static unsigned long block_of(const char *page)
 			return pfn - (pfn - r[i].data_pfn) % cover;
 	}
 	return 0;
+}
+
+/* Two folios of @mem that have their tags in one block. */
+static bool two_of_block(char *mem, size_t nr, size_t per, struct round *r)
+{
+	for (r->first = 0; r->first < nr; r->first += per) {
+		unsigned long block = block_of(mem + r->first * ts_psize);
+
+		for (r->second = r->first + per; r->second < nr; r->second += per)
+			if (block && block == block_of(mem + r->second * ts_psize))
+				return true;
+	}
+	return false;
+}
+
+/*
+ * Another folio of the block is allocated while the block is busy, most likely
+ * where one was just freed. Return: after how many seconds it was known that its
+ * storage cannot be had, or -1 if it is elsewhere.
+ */
+static double alloc_beside(struct round *r, size_t per)
+{
+	char *mem = ts_map_huge(per * ts_psize), first_page[32];
+	unsigned long pfn = ts_pfn(r->mem + r->second * ts_psize);
+	long hits = ts_slow_hits();
+	double start, failed = -1;
+	pthread_t thread;
+
+	snprintf(first_page, sizeof(first_page), " pfn=%#lx ", pfn);
+	ts_protect(mem, 0, per, TS_RWT);
+	ts_events(true);
+	if (pthread_create(&thread, NULL, first, r))
+		ksft_exit_fail_msg("no thread\n");
+	pthread_barrier_wait(&barrier);
+	wait_slow(hits);
+	madvise(r->mem + r->second * ts_psize, per * ts_psize, MADV_DONTNEED);
+	start = ts_now();
+	ts_data_write(mem, 0, 1, SEED);
+	pthread_join(thread, NULL);
+	ts_events(false);
+	if (ts_event("metadata_reserve:", first_page, ""))
+		failed = ts_event("metadata_reserve:", first_page, "ret=-") -
+			 start;
+	r->bad += ts_data_check(mem, 0, 1, SEED);
+	r->bad += ts_tags_zero(mem, 0, per);
+	ts_unmap(mem, per);
+	return failed;
+}
+
+/* Folios of 64 KiB with 4 KiB pages: two have their tags in one block. */
+static int large_beside(void)
+{
+	size_t per = 16, nr = 16 * per, bad = 0, tried, met = 0;
+	double least = 1;
+	char name[64];
+
+	snprintf(name, sizeof(name), "hugepages-%zukB/enabled",
+		 per * ts_psize / 1024);
+	ts_thp_set("hugepages-2048kB/enabled", "never");
+	ts_thp_set(name, "madvise");
+	pthread_barrier_init(&barrier, NULL, 2);
+	slow = ts_slow("metadata_take_free", USEC_BUSY);
+	ts_run_on(0);
+	for (tried = 0; slow && tried < ROUNDS && met < 4 && !bad; tried++) {
+		struct round r = { .mem = ts_map_huge(nr * ts_psize) };
+		double failed = -1;
+
+		ts_data_write(r.mem, 0, nr, SEED);
+		if (two_of_block(r.mem, nr, per, &r)) {
+			ts_protect(r.mem, r.first, per, TS_RWT);
+			failed = alloc_beside(&r, per);
+		}
+		met += failed > 0;
+		if (failed > 0 && failed < least)
+			least = failed;
+		bad += r.bad;
+		ts_unmap(r.mem, nr);
+	}
+	ts_slow(NULL, 0);
+	pthread_barrier_destroy(&barrier);
+	ts_thp_set(name, "never");
+	ts_thp_set("hugepages-2048kB/enabled", "inherit");
+	ksft_print_msg("%zu folios beside a busy block, after %.4f s\n", met,
+		       least);
+	bad += ts_expect(!slow || met, "folios to be allocated beside");
+	bad += ts_expect(!met || least < WAIT, "one not to wait");
+	return ts_result(bad);
 }
 
 /* Comes to its page as soon as a block is given back. */
@@ -278,6 +469,10 @@ static const struct ts_case cases[] = {
 	{ "another page of a block just taken", while_published,
 	  NEED | TS_NEED_THP },
 	{ "the same page", one_page, NEED | TS_NEED_THP },
+	{ "the same page, one fault", one_fault, NEED },
+	{ "a huge page that goes", huge_gone, NEED | TS_NEED_THP },
+	{ "a large folio beside", large_beside,
+	  NEED | TS_NEED_REGIONS | TS_NEED_THP },
 	{ "a block that is being given back", while_given_back,
 	  NEED | TS_NEED_REGIONS },
 };

@@ -16,6 +16,7 @@
 
 #define NR	64
 #define SEED	1
+#define OTHER	2048
 #define KSM	"/sys/kernel/mm/ksm/"
 #define CGROUPS	"/tmp/ts_cgroup"
 #define GROUP	CGROUPS "/ksm"
@@ -221,11 +222,11 @@ static int zero_pages(void)
 static int child_swaps(void *arg)
 {
 	double end;
+	char pid[16], *other;
+	bool *both = arg;
 	size_t bad;
 	long again;
-	char pid[16];
 
-	(void)arg;
 	snprintf(pid, sizeof(pid), "%d", getpid());
 	bad = ts_expect(!ts_write_file(GROUP "/cgroup.procs", pid),
 			"to enter the cgroup");
@@ -233,7 +234,7 @@ static int child_swaps(void *arg)
 	bad += merge_all();
 	/* What is merged becomes tagged, and is read only: it stays one. */
 	ts_protect(a, 0, NR, TS_RWT);
-	ts_protect(b, 0, NR, TS_RWT);
+	ts_protect(b, 0, NR, *both ? TS_RWT : TS_RW);
 	bad += ts_tags_zero(a, 0, NR);
 	bad += ts_tags_zero(b, 0, NR);
 	bad += ts_expect(same() == NR, "pages to be merged still");
@@ -247,6 +248,9 @@ static int child_swaps(void *arg)
 	bad += ts_expect(ts_now() < end,
 			 "all pages to be swapped out, not %zu and %zu",
 			 ts_swapped(a, 0, NR), ts_swapped(b, 0, NR));
+	/* So that the copies are not where the pages were. */
+	other = ts_map(OTHER, TS_RW, 0);
+	ts_data_write(other, 0, OTHER, SEED);
 	again = ts_vmstat("ksm_swpin_copy");
 	bad += ts_tags_zero(a, 0, NR);
 	bad += ts_data_check(a, 0, NR, SEED);
@@ -254,6 +258,7 @@ static int child_swaps(void *arg)
 	bad += ts_data_check(b, 0, NR, SEED);
 	bad += ts_expect(ts_vmstat("ksm_swpin_copy") > again,
 			 "pages to be copied at swap-in");
+	ts_protect(b, 0, NR, TS_RWT);
 	ts_tags_write(a, 0, NR, SEED);
 	bad += ts_tags_zero(b, 0, NR);
 	ts_tags_write(b, 0, NR, SEED);
@@ -262,7 +267,7 @@ static int child_swaps(void *arg)
 	return done(bad) != KSFT_PASS;
 }
 
-static int swapped(void)
+static int swap_merged(bool both)
 {
 	int ret = -1;
 
@@ -273,12 +278,34 @@ static int swapped(void)
 	}
 	ts_write_file(CGROUPS "/cgroup.subtree_control", "+memory");
 	if (!mkdir(GROUP, 0755)) {
-		ret = ts_child(child_swaps, NULL, TIMEOUT);
+		ret = ts_child(child_swaps, &both, TIMEOUT);
 		rmdir(GROUP);
 	}
 	umount(CGROUPS);
 	rmdir(CGROUPS);
 	return ts_result(ts_expect(!ret, "child to end with 0, not %d", ret));
+}
+
+static int swapped(void)
+{
+	return swap_merged(true);
+}
+
+/*
+ * The mapping that the copies are for is not tagged, what they are copied from
+ * is. What is in their storage has to make way.
+ */
+static int swapped_storage_used(void)
+{
+	struct ts_ballast ballast = { };
+	int result;
+	size_t bad;
+
+	ts_lend(&ballast, 4);
+	result = swap_merged(false);
+	bad = ts_lent_check(&ballast);
+	ts_ballast_free(&ballast);
+	return bad ? KSFT_FAIL : result;
 }
 
 #define NEED	TS_NEED_ROOT
@@ -291,6 +318,8 @@ static const struct ts_case cases[] = {
 	{ "a merged page is taken out before its first access", unmerged, NEED },
 	{ "the zero page", zero_pages, NEED },
 	{ "copied at swap-in", swapped, NEED | TS_NEED_SWAP },
+	{ "copied at swap-in, storage in use", swapped_storage_used,
+	  NEED | TS_NEED_SWAP | TS_NEED_REGIONS },
 };
 
 int main(void)

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include <sys/uio.h>
 
 #include "ts_common.h"
 
@@ -104,6 +105,57 @@ static int direct_compaction(void)
 	return ts_result(bad);
 }
 
+/* Free memory that is never whole: of each @of pages a pipe holds one. */
+static char *fragments(size_t nr, size_t of, int fd[2])
+{
+	char *mem = ts_map(nr, TS_RW, 0);
+	struct iovec iov = { .iov_len = 1 };
+	size_t i;
+
+	madvise(mem, nr * ts_psize, MADV_NOHUGEPAGE);
+	ts_data_write(mem, 0, nr, 1);
+	if (pipe(fd) || fcntl(fd[1], F_SETPIPE_SZ, nr / of * ts_psize) < 0)
+		ksft_exit_fail_msg("no pipe\n");
+	for (i = 0; i < nr; i += of) {
+		iov.iov_base = mem + i * ts_psize;
+		if (vmsplice(fd[1], &iov, 1, 0) != 1)
+			break;
+		madvise(mem + (i + 1) * ts_psize, (of - 1) * ts_psize,
+			MADV_DONTNEED);
+	}
+	return mem;
+}
+
+/*
+ * All that can be compacted is tag storage: of the other memory, what is free in
+ * one piece is used first, and what is left can be no part of a huge page. What
+ * compaction empties is not for the request at hand.
+ */
+static int compacted_storage(void)
+{
+	size_t kb = ts_huge_size() / 1024, nr = 12288, bad;
+	struct ts_ballast ballast = { };
+	long before, got;
+	int fd[2];
+	char *mem;
+
+	ts_lend(&ballast, 1);
+	mem = fragments(nr, 64, fd);
+	bad = look("with data in tag storage");
+	before = ts_vmstat("compact_migrate_scanned");
+	got = hugetlb(kb, 4096);
+	ksft_print_msg("%ld huge pages, %ld pages looked at by compaction\n",
+		       got, ts_vmstat("compact_migrate_scanned") - before);
+	bad += look("with huge pages");
+	hugetlb(kb, 0);
+	bad += ts_lent_check(&ballast);
+	close(fd[0]);
+	close(fd[1]);
+	ts_unmap(mem, nr);
+	ts_ballast_free(&ballast);
+	return ts_result(bad);
+}
+
 /* Compaction moves neither tagged pages nor large folios into tag storage. */
 static int target_of_compaction(void)
 {
@@ -166,6 +218,7 @@ static int gigantic_pages(void)
 
 static const struct ts_case cases[] = {
 	{ "direct compaction", direct_compaction, NEED },
+	{ "compaction of tag storage", compacted_storage, NEED },
 	{ "target of compaction", target_of_compaction, NEED | TS_NEED_THP },
 	{ "gigantic pages", gigantic_pages, NEED },
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * A page of a PROT_MTE mapping starts with zero data and zero tags, and holds
- * the data and the tags that are written to it.
+ * the data and the tags that are written to it, wherever in memory it lies.
  *
  * Tag storage that was not taken out of the page allocator shows here as tags
  * that change, stale tags or corrupt data.
@@ -10,12 +10,14 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ts_common.h"
 
 #define NR	2048
 
 static sigjmp_buf env;
+static struct ts_region regions[32];
 
 static size_t data_zero(const char *mem, size_t nr)
 {
@@ -200,6 +202,104 @@ static int reserved_grows(void)
 	return ts_result(bad);
 }
 
+/* The huge page of the ballast that @pfn is part of, or NULL. */
+static char *huge_at(const struct ts_ballast *b, unsigned long pfn)
+{
+	size_t size = ts_huge_size(), nr = size / ts_psize;
+	char *mem = (char *)(((unsigned long)b->bulk + size - 1) & ~(size - 1));
+	char *end = b->bulk + b->bulk_nr * ts_psize;
+
+	for (pfn -= pfn % nr; mem + size <= end; mem += size)
+		if (ts_pfn(mem) == pfn)
+			return mem;
+	return NULL;
+}
+
+/*
+ * Storage that ends within a block holds the tags of the last pages, and is
+ * never lent: they wait for nothing.
+ */
+static size_t behind_blocks(const struct ts_ballast *b,
+			    const struct ts_region *r)
+{
+	unsigned long pfn = r->data_pfn + TS_COVER * r->block_pages * r->blocks;
+	size_t nr = ts_huge_size() / ts_psize, page, last, bad;
+	long faults;
+	char *mem;
+
+	mem = pfn < r->data_pfn + r->data_pages ? huge_at(b, pfn) : NULL;
+	if (!mem)
+		return 0;
+	page = pfn % nr;
+	last = (r->data_pfn + r->data_pages - 1) % nr + 1;
+	last = last > page ? last : nr;
+	ksft_print_msg("%zu pages behind the last block\n", last - page);
+	ts_data_write(mem, 0, nr, 1);
+	ts_protect(mem, page, last - page, TS_RWT);
+	faults = ts_vmstat("metadata_none_fault");
+	bad = ts_tags_zero(mem, page, last - page);
+	ts_tags_write(mem, page, last - page, 1);
+	bad += ts_check(mem, page, last - page, 1);
+	bad += ts_data_check(mem, 0, nr, 1);
+	faults = ts_vmstat("metadata_none_fault") - faults;
+	return bad + ts_expect(!faults, "no fault for storage, not %ld", faults);
+}
+
+/* Those that hold their storage, be that lent at times or never. */
+static unsigned long tagged_pages(void)
+{
+	static struct ts_region r[32];
+	int i, nr = ts_regions(r, ARRAY_SIZE(r));
+	unsigned long sum = 0;
+
+	for (i = 0; i < nr; i++)
+		sum += r[i].tagged_pages;
+	return sum;
+}
+
+/* A huge page with a part in the region has storage, and gives it back. */
+static size_t across_end(const struct ts_ballast *b, const struct ts_region *r)
+{
+	unsigned long end = r->data_pfn + r->data_pages;
+	size_t nr = ts_huge_size() / ts_psize, bad;
+	unsigned long tagged = tagged_pages();
+	double give_up = ts_now() + 10;
+	char *mem;
+
+	mem = end % nr ? huge_at(b, end) : NULL;
+	if (!mem)
+		return 0;
+	ksft_print_msg("a huge page across the end of a region\n");
+	ts_data_write(mem, 0, nr, 1);
+	ts_protect(mem, 0, nr, TS_RWT);
+	bad = ts_tags_zero(mem, 0, nr);
+	bad += ts_data_check(mem, 0, nr, 1);
+	ts_tags_write(mem, 0, nr, 1);
+	bad += ts_check(mem, 0, nr, 1);
+	madvise(mem, nr * ts_psize, MADV_DONTNEED);
+	while (tagged_pages() > tagged && ts_now() < give_up)
+		usleep(10 * 1000);
+	return bad + ts_expect(tagged_pages() <= tagged,
+			       "%lu pages with storage as before, not %lu",
+			       tagged, tagged_pages());
+}
+
+/* With all memory in use, some of it lies there. */
+static int region_ends(void)
+{
+	int i, nr = ts_regions(regions, ARRAY_SIZE(regions));
+	struct ts_ballast ballast = { };
+	size_t bad = 0;
+
+	ts_ballast_fill(&ballast, ts_vmstat("nr_free_metadata"));
+	for (i = 0; i < nr; i++) {
+		bad += behind_blocks(&ballast, &regions[i]);
+		bad += across_end(&ballast, &regions[i]);
+	}
+	ts_ballast_free(&ballast);
+	return ts_result(bad);
+}
+
 static const struct ts_case cases[] = {
 	{ "zero tags after the first write", write_first, 0 },
 	{ "zero data and tags beside the first tag", tag_first, 0 },
@@ -210,6 +310,8 @@ static const struct ts_case cases[] = {
 	{ "untagged memory beside keeps its data", beside, 0 },
 	{ "access with a wrong tag is refused", mismatch, 0 },
 	{ "storage is reserved", reserved_grows, TS_NEED_COUNTERS },
+	{ "ends of regions", region_ends, TS_NEED_ROOT | TS_NEED_COUNTERS |
+	  TS_NEED_REGIONS | TS_NEED_THP },
 };
 
 int main(void)

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <sys/mount.h>
 
 #include "ts_common.h"
 
@@ -18,8 +17,6 @@
 #define SEED		1
 
 #define OCCUPANCY	"/sys/kernel/debug/mte_tag_storage/occupancy"
-#define TRACING		"/sys/kernel/tracing/"
-#define EVENTS		TRACING "events/memory_metadata/enable"
 
 static struct ts_region regions[32];
 static int nr_regions;
@@ -254,30 +251,6 @@ static int flags_lent(void)
  * Trace events
  */
 
-/* Is there an event with all of these words? */
-static bool traced(const char *name, const char *first, const char *second)
-{
-	FILE *f = fopen(TRACING "trace", "r");
-	bool found = false;
-	char line[512];
-
-	if (!f)
-		return false;
-	while (!found && fgets(line, sizeof(line), f))
-		found = strstr(line, name) && strstr(line, first) &&
-			strstr(line, second);
-	fclose(f);
-	return found;
-}
-
-static bool trace_on(void)
-{
-	if (access(EVENTS, W_OK))
-		mount("tracefs", TRACING, "tracefs", 0, NULL);
-	ts_write_file(TRACING "trace", "\n");
-	return !ts_write_file(EVENTS, "1");
-}
-
 static size_t expect_fault(const char *at, unsigned long pfn, size_t nr)
 {
 	char first[64], second[64];
@@ -285,7 +258,7 @@ static size_t expect_fault(const char *at, unsigned long pfn, size_t nr)
 	snprintf(first, sizeof(first), "address=%#lx ",
 		 (unsigned long)at & ~(ts_psize - 1));
 	snprintf(second, sizeof(second), "pfn=%#lx nr=%zu ret=\n", pfn, nr);
-	return ts_expect(traced("metadata_none_fault:", first, second),
+	return ts_expect(ts_event("metadata_none_fault:", first, second),
 			 "the event of a fault with %s%s", first, second);
 }
 
@@ -295,7 +268,7 @@ static size_t expect_reserve(unsigned long pfn)
 
 	snprintf(first, sizeof(first), " pfn=%#lx storage_pfn=%#lx ", pfn,
 		 storage_of(pfn));
-	return ts_expect(traced("metadata_reserve:", first, "ret=0\n"),
+	return ts_expect(ts_event("metadata_reserve:", first, "ret=0\n"),
 			 "the event of reserving%s", first);
 }
 
@@ -325,7 +298,7 @@ static int trace_fault(void)
 	ssize_t page;
 	char *mem;
 
-	if (!trace_on())
+	if (!ts_events(true))
 		return ts_skip("no trace events");
 
 	mem = ts_map_none(NR, SEED);
@@ -344,11 +317,11 @@ static int trace_fault(void)
 	/* The block is released a moment after its last page is free. */
 	snprintf(first, sizeof(first), " storage_pfn=%#lx nr=%lu\n", storage,
 		 regions[0].block_pages);
-	while (!traced("metadata_release:", first, "") && ts_now() < end)
+	while (!ts_event("metadata_release:", first, "") && ts_now() < end)
 		usleep(100 * 1000);
-	bad += ts_expect(traced("metadata_release:", first, ""),
+	bad += ts_expect(ts_event("metadata_release:", first, ""),
 			 "the event of releasing%s", first);
-	ts_write_file(EVENTS, "0");
+	ts_events(false);
 	return ts_result(bad);
 }
 
@@ -358,7 +331,7 @@ static int trace_fault_huge(void)
 	unsigned long pfn;
 	char *mem;
 
-	if (!trace_on())
+	if (!ts_events(true))
 		return ts_skip("no trace events");
 
 	mem = ts_map_none_huge(SEED);
@@ -371,7 +344,7 @@ static int trace_fault_huge(void)
 	bad += expect_reserve(pfn);
 	bad += expect_reserve(pfn + nr - 1);
 	ts_unmap(mem, nr);
-	ts_write_file(EVENTS, "0");
+	ts_events(false);
 	return ts_result(bad);
 }
 

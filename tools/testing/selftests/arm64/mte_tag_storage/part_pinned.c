@@ -3,7 +3,7 @@
  * A quarter or half of tag storage holds data that cannot be moved. A page whose
  * tags belong there is of no use for what is tagged already: writes to shared
  * pages and reading from swap find another one, and give back those that they
- * could not use.
+ * could not use. What is in such a page when it becomes tagged moves to another.
  */
 #define _GNU_SOURCE
 #include <stdlib.h>
@@ -15,6 +15,7 @@
 #define SEED	1
 #define SOME	160UL	/* as many are of no use, on average */
 #define ROUNDS	16
+#define FEW	8UL	/* fit in a batch for the LRU */
 #define STEP	1024UL
 #define NOISE	400
 #define TIMEOUT	60
@@ -24,13 +25,18 @@
 static struct ts_ballast ballast;
 static char *mem;
 
+static void lend_pinned(unsigned int quarters)
+{
+	ts_lend(&ballast, quarters);
+	ts_lent_pin(&ballast);
+}
+
 /* Have memory that is tagged, before its tag storage gets short. */
 static void begin_quarters(char *map, unsigned int quarters)
 {
 	mem = map;
 	ts_write(mem, 0, NR, SEED);
-	ts_lend(&ballast, quarters);
-	ts_lent_pin(&ballast);
+	lend_pinned(quarters);
 }
 
 static void begin(char *map)
@@ -162,6 +168,70 @@ static int given_back(void)
 	return end(bad);
 }
 
+/*
+ * Pages in use become tagged. Each is moved once, where it cannot stay: not from
+ * one page of no use to the next.
+ */
+static int in_use(void)
+{
+	size_t bad;
+	long faults;
+
+	mem = ts_map(NR, TS_RW, 0);
+	madvise(mem, NR * ts_psize, MADV_NOHUGEPAGE);
+	ts_data_write(mem, 0, NR, SEED);
+	lend_pinned(2);
+	ts_protect(mem, 0, NR, TS_RWT);
+	faults = ts_vmstat("pgfault");
+	/* Two pages of no use could take turns for ever. */
+	alarm(TIMEOUT / 2);
+	bad = ts_none_touch(mem, 0, NR, SEED);
+	alarm(0);
+	bad += few_faults(faults);
+	return end(bad);
+}
+
+/*
+ * Pages that were just allocated, and that another CPU has not put on the LRU
+ * yet: those of no use can be moved all the same, in one fault.
+ */
+static size_t faults_of_new(size_t first)
+{
+	size_t again = 0, page;
+
+	ts_run_on(1);
+	ts_data_write(mem, first, FEW, SEED);
+	ts_run_on(0);
+	ts_protect(mem, first, FEW, TS_RWT);
+	for (page = first; page < first + FEW; page++) {
+		long faults = ts_vmstat("metadata_none_fault");
+
+		ts_load(mem + page * ts_psize);
+		faults = ts_vmstat("metadata_none_fault") - faults;
+		again += faults > 1;
+	}
+	return again;
+}
+
+static int just_allocated(void)
+{
+	size_t bad = 0, i, again = 0;
+
+	mem = ts_map(NR, TS_RW, 0);
+	madvise(mem, NR * ts_psize, MADV_NOHUGEPAGE);
+	lend_pinned(2);
+	/* None goes before the end, so that others are new each time. */
+	for (i = 0; i < NR; i += FEW)
+		again += faults_of_new(i);
+	bad = ts_data_check(mem, 0, NR, SEED);
+	ts_tags_write(mem, 0, NR, SEED);
+	bad += ts_check(mem, 0, NR, SEED);
+	bad += ts_expect(again <= NR / FEW / 8,
+			 "one fault for each new page, %zu took more", again);
+	ksft_print_msg("%zu pages took more than one fault\n", again);
+	return end(bad);
+}
+
 static size_t swap_once(void)
 {
 	long faults;
@@ -221,13 +291,75 @@ static int swapped_large(void)
 	return end(bad);
 }
 
+/*
+ * Folios whose tags are in two blocks, by turns tagged and untagged. When the
+ * second block cannot be had, a folio is of no use: that is known before it is
+ * filled, whichever of its pages is accessed.
+ */
+static size_t swap_by_turns(size_t nr, size_t per, bool *of_no_use)
+{
+	size_t bad, i;
+	long faults;
+	char *other;
+
+	bad = ts_expect(ts_pageout(mem, 0, nr) > nr / 2, "pages in swap");
+	/* It stays, so that others come next. */
+	other = ts_map_huge(nr * ts_psize);
+	ts_data_write(other, 0, nr, SEED);
+	faults = ts_vmstat("pgfault");
+	/* It could be tried for ever. */
+	alarm(TIMEOUT / 2);
+	for (i = 0; i < nr; i += 2 * per)
+		ts_ldg(mem + (i + per - 1) * ts_psize);
+	for (i = 0; i < nr; i += 2 * per)
+		bad += ts_check(mem, i, per, SEED);
+	alarm(0);
+	faults = ts_vmstat("pgfault") - faults;
+	*of_no_use = faults > (long)per;
+	bad += ts_expect(faults <= (long)(nr + nr / 4),
+			 "%zu faults or a few more, not %ld", nr, faults);
+	return bad + ts_data_check(mem, 0, nr, SEED);
+}
+
+static int swapped_turns(void)
+{
+	size_t per = 2 * TS_COVER, nr = 6 * per, i, bad;
+	bool of_no_use = false;
+	char name[64];
+
+	snprintf(name, sizeof(name), "hugepages-%zukB/enabled",
+		 per * ts_psize / 1024);
+	ts_thp_set("hugepages-2048kB/enabled", "never");
+	ts_thp_set(name, "madvise");
+	mem = ts_map_huge(nr * ts_psize);
+	for (i = 0; i < nr; i += 2 * per)
+		ts_protect(mem, i, per, TS_RWT);
+	ts_data_write(mem, 0, nr, SEED);
+	bad = ts_expect(ts_folio_pages(mem) == per, "folios of %zu pages", per);
+	for (i = 0; i < nr; i += 2 * per)
+		ts_tags_write(mem, i, per, SEED);
+	lend_pinned(1);
+	for (i = 0; i < ROUNDS && !bad && !of_no_use; i++)
+		bad += swap_by_turns(nr, per, &of_no_use);
+	ksft_print_msg("a folio was of no use: %s\n", of_no_use ? "yes" : "no");
+	ts_thp_set(name, "never");
+	ts_thp_set("hugepages-2048kB/enabled", "inherit");
+	ts_unmap(mem + NR * ts_psize, nr - NR);
+	return end(bad);
+}
+
 static const struct ts_case cases[] = {
 	{ "fork", forked, NEED },
 	{ "private mapping of a file", private_file, NEED },
 	{ "pages of no use are given back", given_back, NEED },
+	{ "pages in use become tagged", in_use, NEED },
+	{ "pages just allocated become tagged", just_allocated,
+	  NEED | TS_NEED_CPUS },
 	{ "swap", swapped, NEED },
 	{ "swap on a disk", swapped_disk, NEED | TS_NEED_DISK },
 	{ "swap of large folios", swapped_large, NEED | TS_NEED_THP },
+	{ "swap of large folios, tagged by turns", swapped_turns,
+	  NEED | TS_NEED_THP },
 };
 
 int main(void)

@@ -24,8 +24,10 @@
 
 #define NEED	(TS_NEED_ROOT | TS_NEED_COUNTERS | TS_NEED_REGIONS)
 #define SEED	1
+#define USEC	30000
 #define MANY	60	/* seconds; more is no bound */
 #define SHORT	5	/* seconds in which the others must get something done */
+#define WAITED	2.5	/* seconds until the first page is let go */
 
 /* A page in tag storage, one whose tags are there, and the pipes for each. */
 struct pair {
@@ -36,7 +38,7 @@ struct pair {
 /* Results of a thread, shared by all processes. */
 struct progress {
 	unsigned long rounds, bad;
-	double longest;
+	double longest, last;
 };
 
 static struct ts_ballast ballast;
@@ -71,6 +73,20 @@ static size_t unpin(int fd[2], size_t page)
 			 "page %zu to keep its data in the pipe", page);
 }
 
+/*
+ * The last page of its block: those before it can be taken, and must be put back
+ * as it cannot.
+ */
+static bool ends_block(size_t page)
+{
+	unsigned long pfn = ts_pfn(at(page));
+	const struct ts_region *in;
+	struct ts_region r[32];
+
+	in = ts_storage_of(r, ts_regions(r, ARRAY_SIZE(r)), pfn);
+	return in && (pfn - in->tag_pfn + 1) % in->block_pages == 0;
+}
+
 /* The next pair, of a block of its own. */
 static bool get_pair(struct pair *p)
 {
@@ -84,7 +100,7 @@ static bool get_pair(struct pair *p)
 		if (!ts_ballast_pair(&ballast, &p->storage, &p->covered))
 			return false;
 		p->storage++;
-	} while (p->covered == last);
+	} while (p->covered == last || !ends_block(p->storage - 1));
 	next_pair = p->storage--;
 	last = p->covered;
 	ts_data_write(ballast.mem, p->storage, 1, SEED);
@@ -236,10 +252,16 @@ static void work(struct progress *p)
 	p->rounds++;
 }
 
+/* Change the mapping of the page that is waited for, too. */
 static void *other_thread(void *arg)
 {
+	struct pair *p = arg;
+
 	for (;;) {
-		work(arg);
+		work(&progress[0]);
+		madvise(at(p->covered), ts_psize, MADV_DONTFORK);
+		madvise(at(p->covered), ts_psize, MADV_DOFORK);
+		progress[0].last = ts_now();
 		usleep(1000);
 	}
 	return NULL;
@@ -251,7 +273,7 @@ static int wait_for_kill(struct pair *p)
 	pthread_t thread;
 
 	ts_protect(ballast.mem, p->covered, 1, TS_RWT);
-	if (pthread_create(&thread, NULL, other_thread, &progress[0]))
+	if (pthread_create(&thread, NULL, other_thread, p))
 		return 1;
 	ts_load(at(p->covered));
 	return 1;
@@ -292,8 +314,11 @@ static size_t release(pid_t pid, struct pair *p, int *fd, size_t page)
 static size_t kill_waiter(pid_t pid)
 {
 	size_t bad = ts_expect(!has_ended(pid), "the access to wait");
+	double idle = ts_now() - progress[0].last;
 	int status;
 
+	bad += ts_expect(idle < WAITED / 2,
+			 "another thread to go on, not to hang for %.1f s", idle);
 	kill(pid, SIGKILL);
 	status = ts_wait(pid, SHORT);
 	bad += ts_expect(status == 128 + SIGKILL, "SIGKILL to end it at once");
@@ -333,7 +358,7 @@ static int pinned_both(void)
 			_exit(waiters[i](&p[i]));
 	}
 
-	go_on(1.5, pid);
+	go_on(WAITED, pid);
 	bad += release(pid[STORAGE], &p[STORAGE], p[STORAGE].storage_pipe,
 		       p[STORAGE].storage);
 	bad += release(pid[COVERED], &p[COVERED], p[COVERED].covered_pipe,
@@ -364,10 +389,103 @@ static int pinned_both(void)
 	return ts_result(bad);
 }
 
+/* Another page of the ballast that has its tags where those of @page are, or -1. */
+static ssize_t find_beside(size_t page)
+{
+	unsigned long pfn = ts_pfn(at(page)), first, cover;
+	struct ts_region r[32];
+	int i, nr = ts_regions(r, ARRAY_SIZE(r));
+	ssize_t found;
+
+	for (i = 0; i < nr; i++) {
+		if (pfn >= r[i].data_pfn &&
+		    pfn < r[i].data_pfn + r[i].data_pages)
+			break;
+	}
+	if (i == nr)
+		return -1;
+	cover = TS_COVER * r[i].block_pages;
+	first = pfn - (pfn - r[i].data_pfn) % cover;
+	found = ts_ballast_find(&ballast, first, pfn - first);
+	return found >= 0 ? found :
+	       ts_ballast_find(&ballast, pfn + 1, first + cover - pfn - 1);
+}
+
+static void *touch_slowly(void *arg)
+{
+	struct pair *p = arg;
+	size_t bad;
+
+	ts_run_on(1);
+	ts_be_slow(true);
+	bad = touch(p->covered);
+	ts_be_slow(false);
+	return (void *)bad;
+}
+
+/*
+ * Both pages are pinned. When the access to one has failed @hits times to move
+ * something, the page in tag storage goes, and another page gets that storage:
+ * the last resort of the first access comes too late, and shares it.
+ */
+static size_t taken_meanwhile(struct pair *p, ssize_t beside, long hits)
+{
+	double end = ts_now() + 2, start;
+	pthread_t thread;
+	size_t bad = 0;
+	void *ret;
+
+	ts_data_write(ballast.mem, beside, 1, SEED);
+	ts_protect(ballast.mem, beside, 1, TS_RWT);
+	ts_protect(ballast.mem, p->covered, 1, TS_RWT);
+	ts_slow("putback_movable_pages", USEC);
+	if (pthread_create(&thread, NULL, touch_slowly, p))
+		ksft_exit_fail_msg("no thread\n");
+	while (ts_slow_hits() < hits && ts_now() < end)
+		;
+	close(p->storage_pipe[0]);
+	close(p->storage_pipe[1]);
+	madvise(at(p->storage), ts_psize, MADV_DONTNEED);
+	bad += touch(beside);
+	start = ts_now();
+	pthread_join(thread, &ret);
+	bad += ts_expect(ts_now() - start < SHORT, "the access to go on");
+	ts_slow(NULL, 0);
+	bad += (size_t)ret + ts_check(ballast.mem, beside, 1, SEED);
+	return bad + unpin(p->covered_pipe, p->covered);
+}
+
+static int pinned_taken(void)
+{
+	size_t bad = 0;
+	long hits;
+
+	if (!ts_slow(NULL, 0))
+		return KSFT_PASS;
+	ts_run_on(0);
+	for (hits = 2; hits <= 5 && !bad; hits++) {
+		ssize_t beside;
+		struct pair p;
+
+		do {
+			if (!get_pair(&p))
+				return ts_skip("no page in tag storage");
+			beside = find_beside(p.covered);
+		} while (beside < 0);
+		if (!pin(p.storage, p.storage_pipe) ||
+		    !pin(p.covered, p.covered_pipe))
+			return ts_skip("no page in tag storage could be pinned");
+		bad += taken_meanwhile(&p, beside, hits);
+	}
+	return ts_result(bad);
+}
+
 static const struct ts_case cases[] = {
 	{ "page in tag storage pinned", pinned_storage, NEED },
 	{ "covered page pinned", pinned_covered, NEED },
 	{ "both pages pinned", pinned_both, NEED },
+	{ "both pages pinned, another page takes the storage", pinned_taken,
+	  NEED | TS_NEED_CPUS },
 };
 
 int main(void)

@@ -7,16 +7,22 @@
  * and tags right, also while others free what is moved, or take storage beside.
  */
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <string.h>
-#include <sys/uio.h>
 #include <unistd.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 
 #include "ts_common.h"
 
 #define NR		1024
+#define FRESH		2048
 #define USEC		20000
+#define USEC_LOCKED	1500000
 #define PAGEBLOCK	512
+#define PCP_FRACTION	"/proc/sys/vm/percpu_pagelist_high_fraction"
 #define GAP_KB		(20 * 1024L)
 #define NEED		(TS_NEED_ROOT | TS_NEED_COUNTERS | TS_NEED_REGIONS)
 
@@ -117,6 +123,22 @@ static void leave_little(void)
 {
 	ts_ballast_fill(&ballast, ts_meminfo("MetadataTotal") * 1024 /
 				  (long)ts_psize / 4);
+}
+
+/*
+ * Fill memory, then leave free what is between the low and the high watermark,
+ * and these far apart: data goes to storage where it may, without reclaim.
+ */
+static void leave_between(void)
+{
+	char gap[32];
+
+	leave_little();
+	madvise(ballast.bulk, GAP_KB * 1024 * 3 / 2, MADV_DONTNEED);
+	snprintf(gap, sizeof(gap), "%ld",
+		 GAP_KB * 10000 / ts_meminfo("MemTotal"));
+	ts_set("/proc/sys/vm/watermark_boost_factor", "0");
+	ts_set("/proc/sys/vm/watermark_scale_factor", gap);
 }
 
 /* The page waits on this CPU for its move to another list of the LRU. */
@@ -229,9 +251,10 @@ static int way_moved_freed(void)
 /*
  * What another CPU does: keep a page in a per-CPU list of its own that is waiting
  * for its move to another list of the LRU, so that it cannot be moved; and tag
- * pages whose storage is next to that, once it is isolated.
+ * pages whose storage is next to that, once it is isolated. Or keep a new page, on
+ * its way to the LRU.
  */
-enum { IDLE, TO_BATCH, IN_BATCH, BESIDE, DONE, END };
+enum { IDLE, TO_BATCH, NEW, IN_BATCH, BESIDE, DRAIN, DONE, END };
 
 static struct {
 	int state;
@@ -239,6 +262,8 @@ static struct {
 	size_t beside[16];
 	int nr;
 	size_t bad;
+	char *fresh;
+	long hits;
 } other;
 
 static int other_state(void)
@@ -253,6 +278,8 @@ static void set_other(int state)
 
 static void *other_cpu(void *arg)
 {
+	char *nothing = ts_map(1, TS_RW, 0);
+
 	(void)arg;
 	ts_run_on(1);
 	for (;; usleep(100)) {
@@ -268,6 +295,17 @@ static void *other_cpu(void *arg)
 				other.bad += tag_page(other.beside[--other.nr]);
 			set_other(DONE);
 			break;
+		case NEW:
+			ts_store(other.fresh, 1);
+			set_other(IN_BATCH);
+			break;
+		case DRAIN:
+			if (ts_slow_hits() <= other.hits)
+				break;
+			/* Each call that takes pages away drains the batches. */
+			madvise(nothing, ts_psize, MADV_DONTNEED);
+			set_other(DONE);
+			break;
 		case END:
 			return NULL;
 		}
@@ -280,11 +318,21 @@ static void wait_other(int state)
 		usleep(100);
 }
 
+static bool is_beside(size_t covered)
+{
+	int i;
+
+	for (i = 0; i < other.nr; i++)
+		if (other.beside[i] == covered)
+			return true;
+	return false;
+}
+
 /*
  * Free storage in the pageblock of @storage, and remember pages that have their
- * tags there.
+ * tags there; but not @pinned, which has its own in @storage.
  */
-static void free_beside(size_t storage)
+static void free_beside(size_t storage, size_t pinned)
 {
 	unsigned long pfn = ts_pfn(ballast.mem + storage * ts_psize);
 	size_t covered;
@@ -298,7 +346,9 @@ static void free_beside(size_t storage)
 		if (!ts_ballast_pair(&ballast, &storage, &covered))
 			break;
 		lent = ballast.mem + storage * ts_psize;
-		if (ts_pfn(lent) / PAGEBLOCK != pfn / PAGEBLOCK)
+		/* A block may have several pages. */
+		if (ts_pfn(lent) / PAGEBLOCK != pfn / PAGEBLOCK ||
+		    covered == pinned || is_beside(covered))
 			continue;
 		ballast_page(covered, false);
 		madvise(lent, ts_psize, MADV_DONTNEED);
@@ -325,22 +375,6 @@ static size_t tag_pinned(size_t covered, size_t storage)
 	return bad;
 }
 
-/*
- * Fill memory, then leave free what is between the low and the high watermark,
- * and these far apart: data goes to storage where it may, without reclaim.
- */
-static void leave_between(void)
-{
-	char gap[32];
-
-	leave_little();
-	madvise(ballast.bulk, GAP_KB * 1024 * 3 / 2, MADV_DONTNEED);
-	snprintf(gap, sizeof(gap), "%ld",
-		 GAP_KB * 10000 / ts_meminfo("MemTotal"));
-	ts_set("/proc/sys/vm/watermark_boost_factor", "0");
-	ts_set("/proc/sys/vm/watermark_scale_factor", gap);
-}
-
 /* Some storage in each of its pageblocks is reserved. */
 static size_t tag_some(void)
 {
@@ -357,10 +391,12 @@ static int take_contig(bool beside)
 {
 	struct ts_counters before, after;
 	size_t storage, covered, bad;
-	bool slow = false;
+	bool slow = false, traces;
 	pthread_t thread;
 	int i, tried = 0;
 
+	/* Takes memory. */
+	traces = ts_events(true);
 	leave_between();
 	bad = tag_some();
 	ts_run_on(0);
@@ -377,7 +413,7 @@ static int take_contig(bool beside)
 			break;
 		ballast_page(covered, false);
 		if (slow)
-			free_beside(storage);
+			free_beside(storage, covered);
 		other.storage = storage;
 		set_other(TO_BATCH);
 		wait_other(IN_BATCH);
@@ -396,6 +432,7 @@ static int take_contig(bool beside)
 	set_other(END);
 	pthread_join(thread, NULL);
 	ts_slow(NULL, 0);
+	ts_events(false);
 	bad += other.bad;
 	bad += counted();
 	ts_ballast_free(&ballast);
@@ -407,7 +444,215 @@ static int take_contig(bool beside)
 		       after.moved - before.moved, after.contig - before.contig);
 	bad += ts_expect(after.contig > before.contig,
 			 "metadata_reserve_contig to grow");
+	bad += ts_expect(!traces || ts_event("metadata_reserve:", "way=contig",
+					      "ret=0\n"),
+			 "the event of that");
 	return ts_result(bad);
+}
+
+/* A page of the ballast that has its tags in a page of tag storage, or -1. */
+static ssize_t covered_by(unsigned long pfn)
+{
+	const struct ts_region *in;
+	struct ts_region r[32];
+	unsigned long cover;
+
+	in = ts_storage_of(r, ts_regions(r, ARRAY_SIZE(r)), pfn);
+	if (!in)
+		return -1;
+	cover = TS_COVER * in->block_pages;
+	return ts_ballast_find(&ballast, in->data_pfn + (pfn - in->tag_pfn) /
+			       in->block_pages * cover, cover);
+}
+
+/* Return: whether the page had not to be moved to where there is storage. */
+static bool tag_in_place(size_t covered, size_t *bad)
+{
+	char *mem = ballast.mem + covered * ts_psize;
+	unsigned long pfn = ts_pfn(mem);
+
+	ballast_page(covered, false);
+	*bad += tag_page(covered);
+	return ts_pfn(mem) == pfn;
+}
+
+/* What another CPU has not put on the LRU yet, and does after the first look. */
+static int way_moved_retry(void)
+{
+	char *fresh = ts_map(FRESH, TS_RW, 0);
+	int i, tried = 0, stay = 0;
+	pthread_t thread;
+	size_t bad = 0;
+	bool slow;
+
+	/* So that new pages do not come from the lists of a CPU. */
+	ts_set(PCP_FRACTION, "100000");
+	leave_between();
+	madvise(fresh, FRESH * ts_psize, MADV_NOHUGEPAGE);
+	ts_run_on(0);
+	memset(&other, 0, sizeof(other));
+	slow = ts_slow("isolate_folio_to_list", USEC);
+	if (pthread_create(&thread, NULL, other_cpu, NULL))
+		return ts_skip("no thread");
+	for (i = 0; i < FRESH && tried < 16 && !bad; i++) {
+		ssize_t covered;
+
+		other.fresh = fresh + i * ts_psize;
+		set_other(NEW);
+		wait_other(IN_BATCH);
+		covered = covered_by(ts_pfn(other.fresh));
+		if (covered < 0)
+			continue;
+		other.hits = ts_slow_hits();
+		set_other(slow ? DRAIN : IDLE);
+		ts_be_slow(true);
+		stay += tag_in_place(covered, &bad);
+		ts_be_slow(false);
+		tried++;
+	}
+	set_other(END);
+	pthread_join(thread, NULL);
+	bad += ts_expect(!slow || !tried || ts_slow_hits() > 0,
+			 "delays to take place");
+	ts_slow(NULL, 0);
+	bad += counted();
+	ts_unmap(fresh, FRESH);
+	ts_ballast_free(&ballast);
+	ts_set("/proc/sys/vm/watermark_scale_factor", "10");
+	ts_set(PCP_FRACTION, "0");
+	if (!tried)
+		return ts_skip("no tag storage came into use as data");
+	ksft_print_msg("%d of %d pages stay\n", stay, tried);
+	bad += ts_expect(!slow || stay * 2 >= tried,
+			 "storage to be had at the second look");
+	return ts_result(bad);
+}
+
+/* The other pages of the block become free. */
+static void free_rest(size_t storage)
+{
+	unsigned long pfn = ts_pfn(ballast.mem + storage * ts_psize), first;
+	const struct ts_region *in;
+	struct ts_region r[32];
+	ssize_t page;
+
+	in = ts_storage_of(r, ts_regions(r, ARRAY_SIZE(r)), pfn);
+	if (!in)
+		return;
+	first = pfn - (pfn - in->tag_pfn) % in->block_pages;
+	while ((page = ts_ballast_find(&ballast, first, pfn - first)) >= 0 ||
+	       (page = ts_ballast_find(&ballast, pfn + 1, in->block_pages - 1 -
+				       (pfn - first))) >= 0)
+		madvise(ballast.mem + page * ts_psize, ts_psize, MADV_DONTNEED);
+}
+
+/* One page of a block is in use. */
+static int way_moved_part(void)
+{
+	size_t storage, covered, bad = 0;
+	int i, tried = 0, stay = 0;
+
+	leave_little();
+	for (i = 0, storage = 0; i < 16 && !bad; i++, storage++) {
+		unsigned long pfn;
+
+		if (!ts_ballast_pair(&ballast, &storage, &covered))
+			break;
+		ballast_page(storage, false);
+		ballast_page(covered, false);
+		free_rest(storage);
+		pfn = ts_pfn(ballast.mem + covered * ts_psize);
+		bad += tag_covered(covered, storage);
+		bad += ballast_page(storage, true);
+		stay += pfn == ts_pfn(ballast.mem + covered * ts_psize);
+		tried++;
+	}
+	bad += counted();
+	ts_ballast_free(&ballast);
+	if (!tried)
+		return ts_skip("no tag storage came into use as data");
+	ksft_print_msg("%d of %d pages stay\n", stay, tried);
+	bad += ts_expect(stay * 2 >= tried, "blocks in use in part to be had");
+	return ts_result(bad);
+}
+
+/* Moves the page away by another way, and has it locked meanwhile. */
+static void *lock_slowly(void *arg)
+{
+	struct uffdio_move *move = arg;
+	struct uffdio_api api = {
+		.api = UFFD_API, .features = UFFD_FEATURE_MOVE,
+	};
+	struct uffdio_register reg = {
+		.range = { move->dst, move->len },
+		.mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+	int fd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+	ts_run_on(1);
+	ts_be_slow(true);
+	if (!ioctl(fd, UFFDIO_API, &api) && !ioctl(fd, UFFDIO_REGISTER, &reg))
+		ioctl(fd, UFFDIO_MOVE, move);
+	ts_be_slow(false);
+	close(fd);
+	return NULL;
+}
+
+/* What is in the storage is locked: that is not waited for. */
+static size_t tag_beside_locked(size_t covered, size_t storage, bool slow)
+{
+	struct uffdio_move move = {
+		.src = (unsigned long)ballast.mem + storage * ts_psize,
+		.dst = (unsigned long)ts_map(1, TS_RW, 0),
+		.len = ts_psize,
+	};
+	long hits = ts_slow_hits();
+	pthread_t thread;
+	double start;
+	size_t bad;
+
+	ts_protect(ballast.mem, covered, 1, TS_RWT);
+	if (pthread_create(&thread, NULL, lock_slowly, &move))
+		ksft_exit_fail_msg("no thread\n");
+	start = ts_now();
+	while (slow && ts_slow_hits() == hits && ts_now() < start + 1)
+		;
+	start = ts_now();
+	bad = tag_page(covered);
+	start = ts_now() - start;
+	bad += ts_expect(start < USEC_LOCKED / 2e6,
+			 "no wait for a locked page, but %.3f s", start);
+	pthread_join(thread, NULL);
+	if (move.move == (long)ts_psize)
+		bad += ts_expect(ts_load((char *)move.dst) ==
+				 ts_word(9, storage, 0), "the data to move");
+	munmap((void *)move.dst, ts_psize);
+	return bad;
+}
+
+static int way_moved_locked(void)
+{
+	size_t storage, covered, bad = 0;
+	int i, tried = 0;
+	bool slow;
+
+	leave_little();
+	ts_run_on(0);
+	slow = ts_slow("folio_get_anon_vma", USEC_LOCKED);
+	for (i = 0, storage = 0; i < 4 && !bad; i++, storage++) {
+		if (!ts_ballast_pair(&ballast, &storage, &covered))
+			break;
+		ballast_page(storage, false);
+		ballast_page(covered, false);
+		bad += tag_beside_locked(covered, storage, slow);
+		tried++;
+	}
+	bad += ts_expect(!slow || ts_slow_hits() > 0, "delays to take place");
+	ts_slow(NULL, 0);
+	bad += counted();
+	ts_ballast_free(&ballast);
+	return tried ? ts_result(bad) :
+		       ts_skip("no tag storage came into use as data");
 }
 
 static int way_contig(void)
@@ -426,6 +671,10 @@ static const struct ts_case cases[] = {
 	{ "moved", way_moved, NEED },
 	{ "moved, from a batch for the LRU", way_moved_in_batch, NEED },
 	{ "moved, freed meanwhile", way_moved_freed, NEED | TS_NEED_CPUS },
+	{ "moved, at the second look", way_moved_retry, NEED | TS_NEED_CPUS },
+	{ "moved, the rest of the block free", way_moved_part, NEED },
+	{ "moved, but not if it is locked", way_moved_locked,
+	  NEED | TS_NEED_CPUS },
 	{ "contig", way_contig, NEED | TS_NEED_CPUS },
 	{ "contig, others take storage beside it", way_contig_beside,
 	  NEED | TS_NEED_CPUS },

@@ -196,9 +196,33 @@ static size_t several_files(void)
 	return bad;
 }
 
+/* Allocated by a fault in a tagged mapping: the data goes in that fault. */
+static size_t several_faults(void)
+{
+	size_t bad = 0, i, whole = 0;
+	int fd[8];
+
+	for (i = 0; i < ARRAY_SIZE(fd); i++) {
+		char *mem;
+
+		fd[i] = new_file();
+		mem = ts_map_fd_huge(fd[i], TS_RWT);
+		ts_data_write(mem, 0, nr, 1);
+		whole += by_pmd(mem);
+		bad += now_tagged(mem, 1);
+		ts_unmap(mem, nr);
+	}
+	for (i = 0; i < ARRAY_SIZE(fd); i++)
+		close(fd[i]);
+	return bad + ts_expect(whole * 2 >= i,
+			       "most of %zu to be mapped by a PMD, not %zu", i,
+			       whole);
+}
+
 static int storage_used(void)
 {
-	return ts_result(ts_while_lent(several_files));
+	return ts_result(ts_while_lent(several_files) +
+			 ts_while_lent(several_faults));
 }
 
 /* A pipe holds the tag storage of page @page, if that is data: it is moved. */

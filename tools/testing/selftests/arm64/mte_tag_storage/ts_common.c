@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 #include <sys/auxv.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/swap.h>
@@ -29,6 +30,8 @@
 #define REGIONS_FILE	"/sys/kernel/debug/mte_tag_storage/regions"
 #define DELAY_FILE	"/sys/kernel/debug/mte_tag_storage/delay"
 #define DT_PATH		"/proc/device-tree"
+#define TRACING		"/sys/kernel/tracing/"
+#define EVENTS		TRACING "events/memory_metadata/enable"
 
 #define SLOW_THREAD	"ts_slow"
 
@@ -246,6 +249,42 @@ int ts_write_file(const char *path, const char *value)
 	n = n < 0 ? -errno : 0;
 	close(fd);
 	return n;
+}
+
+/* Switch the trace events on, with none seen so far, or off. */
+bool ts_events(bool on)
+{
+	if (access(EVENTS, W_OK))
+		mount("tracefs", TRACING, "tracefs", 0, NULL);
+	if (on) {
+		/* That of ts_now(). */
+		ts_write_file(TRACING "trace_clock", "mono");
+		ts_write_file(TRACING "trace", "\n");
+	}
+	return !ts_write_file(EVENTS, on ? "1" : "0");
+}
+
+/* When was the first event with all of these words? 0 if there is none. */
+double ts_event(const char *name, const char *first, const char *second)
+{
+	FILE *f = fopen(TRACING "trace", "r");
+	double when = 0;
+	char line[512];
+
+	if (!f)
+		return 0;
+	while (!when && fgets(line, sizeof(line), f)) {
+		const char *p = strstr(line, name);
+
+		if (!p || !strstr(line, first) || !strstr(line, second))
+			continue;
+		/* "TIME: NAME" */
+		for (p--; p > line && p[-1] != ' ';)
+			p--;
+		when = strtod(p, NULL);
+	}
+	fclose(f);
+	return when;
 }
 
 static void restore_settings(void)

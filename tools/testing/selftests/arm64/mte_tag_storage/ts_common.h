@@ -173,6 +173,8 @@ size_t ts_differ(bool report, const char *a, long x, const char *b, long y);
 size_t ts_check_regions(bool report);
 int ts_read_file(const char *path, char *buf, size_t size);
 int ts_write_file(const char *path, const char *value);
+bool ts_events(bool on);
+double ts_event(const char *name, const char *first, const char *second);
 
 /* Processes, threads, pressure. */
 int ts_child(int (*fn)(void *), void *arg, unsigned int seconds);

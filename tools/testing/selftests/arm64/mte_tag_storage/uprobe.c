@@ -18,6 +18,7 @@
 #define NR	64
 #define STEP	8	/* pages from probe to probe; to remove one takes long */
 #define SEED	1
+#define BETWEEN	2048
 #define TRACE	"/sys/kernel/tracing"
 #define EVENTS	TRACE "/uprobe_events"
 #define GROUP	"ts_uprobe"
@@ -143,6 +144,31 @@ static size_t check_code(bool tagged, bool probed)
 			       probed ? NR / STEP : 0, probes);
 }
 
+/* The mapping of the copies becomes tagged only then. */
+static size_t probed_untagged(void)
+{
+	char *between = ts_map(BETWEEN, TS_RW, 0);
+	size_t bad;
+
+	if (!map_code(false, false))
+		return ts_expect(false, "code that can be tagged");
+	/* So that the copies have not their tags where those of the code are. */
+	ts_data_write(between, 0, BETWEEN, SEED);
+	munmap(mem, NR * ts_psize);
+	mem = mmap(NULL, NR * ts_psize, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd,
+		   0);
+	if (mem == MAP_FAILED)
+		return ts_expect(false, "an untagged mapping");
+	bad = ts_expect(probe(), "to set probes");
+	ts_protect(mem, 0, NR, PROT_READ | PROT_EXEC | PROT_MTE);
+	bad += check_code(true, true);
+	unprobe();
+	bad += check_code(true, false);
+	unmap_code();
+	ts_unmap(between, BETWEEN);
+	return bad;
+}
+
 static size_t probed(bool own, bool waits)
 {
 	unsigned long pfn[NR];
@@ -182,6 +208,11 @@ static int cache_tagged(void)
 	return ts_result(probed(false, false));
 }
 
+static int cache_untagged(void)
+{
+	return ts_result(probed_untagged());
+}
+
 static int cache_waiting(void)
 {
 	return ts_result(probed(false, true));
@@ -198,7 +229,8 @@ static int storage_used(void)
 	ts_counters(&before);
 	ksft_print_msg("%zu pages of data in tag storage, %ld free\n", lent,
 		       before.free);
-	bad = probed(true, false);
+	bad = probed_untagged();
+	bad += probed(true, false);
 	bad += probed(false, false);
 	ts_counters(&after);
 	bad += ts_expect(after.moved > before.moved, "data to be moved");
@@ -211,6 +243,8 @@ static const struct ts_case cases[] = {
 	{ "private tagged page", own_tagged, TS_NEED_ROOT },
 	{ "private page that waits for storage", own_waiting, TS_NEED_ROOT },
 	{ "tagged page of the page cache", cache_tagged, TS_NEED_ROOT },
+	{ "tagged page of the page cache, mapped untagged", cache_untagged,
+	  TS_NEED_ROOT },
 	{ "page of the page cache that waits", cache_waiting, TS_NEED_ROOT },
 	{ "storage in use", storage_used,
 	  TS_NEED_ROOT | TS_NEED_COUNTERS | TS_NEED_REGIONS },

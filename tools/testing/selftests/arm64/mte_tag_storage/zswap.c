@@ -178,6 +178,26 @@ static int test_limit(void *arg)
 	return bad != 0;
 }
 
+/* Reclaim does not move data to get storage for what is written on. */
+static int test_limit_used(void *arg)
+{
+	long moved;
+	size_t bad;
+
+	(void)arg;
+	ts_write_file(GROUP "memory.zswap.max", "16K");
+	mem = ts_map(NR, TS_RWT, 0);
+	write_all(1);
+	moved = ts_vmstat("metadata_reserve_moved");
+	ts_pageout(mem, 0, NR);
+	moved = ts_vmstat("metadata_reserve_moved") - moved;
+	bad = ts_expect(!moved, "nothing moved by reclaim, not %ld blocks",
+			moved);
+	bad += check_all(1);
+	ts_unmap(mem, NR);
+	return bad != 0;
+}
+
 /* swapoff() while it has some in zswap and some on the disk. */
 static int test_off(void *arg)
 {
@@ -241,6 +261,19 @@ static int limit(void)
 	return run(test_limit);
 }
 
+static int limit_used(void)
+{
+	struct ts_ballast ballast = { };
+	int result;
+	size_t bad;
+
+	ts_lend(&ballast, 4);
+	result = run(test_limit_used);
+	bad = ts_lent_check(&ballast);
+	ts_ballast_free(&ballast);
+	return bad ? KSFT_FAIL : result;
+}
+
 static int off(void)
 {
 	return run(test_off);
@@ -250,6 +283,8 @@ static const struct ts_case cases[] = {
 	{ "in and out", load, TS_NEED_DISK },
 	{ "written on to the disk", writeback, TS_NEED_DISK },
 	{ "written on at a limit", limit, TS_NEED_DISK },
+	{ "written on at a limit, storage in use", limit_used,
+	  TS_NEED_DISK | TS_NEED_COUNTERS | TS_NEED_REGIONS },
 	{ "swapoff", off, TS_NEED_DISK },
 };
 
