@@ -62,6 +62,9 @@ DEFINE_STATIC_KEY_FALSE(memory_metadata_key);
  */
 #define REQUIRE_TRIES		256
 
+/* Entries to make accessible at once; not many more than share storage. */
+#define RESTORE_RUN		32UL
+
 /*
  * A page and its storage can both be pinned by I/O, which is over within
  * seconds. What lasts longer is no short-term pin.
@@ -367,10 +370,11 @@ static struct folio *pack_target(struct folio *src, unsigned long private)
 static struct folio *take_pack_target(unsigned long pfn)
 {
 	struct page *page = pfn_to_page(pfn);
+	unsigned int nr = 1;
 
 	if (take_used_page(pfn, GFP_KERNEL))
 		return NULL;
-	if (arch_metadata_join(page))
+	if (arch_metadata_join(page, &nr))
 		return page_folio(page);
 	put_page(page);
 	return NULL;
@@ -564,6 +568,17 @@ static struct page *get_fault_page(struct vm_fault *vmf)
 	return page;
 }
 
+/* How many entries from @ptep on are the same but for their page, the next. */
+static unsigned int same_entries(pte_t *ptep, pte_t pte, unsigned int max)
+{
+	unsigned int nr = 1;
+
+	while (nr < max &&
+	       pte_same(ptep_get(ptep + nr), pte_advance_pfn(pte, nr)))
+		nr++;
+	return nr;
+}
+
 /*
  * Make the faulting entry accessible, and with it all others of its page table
  * whose storage is reserved already: storage covers many pages, and these are
@@ -577,24 +592,30 @@ static void restore_entries(struct vm_fault *vmf)
 	unsigned long end = min(base + PMD_SIZE, vma->vm_end);
 	unsigned long restored = 0;
 	pte_t *start, *ptep;
+	unsigned int nr;
 	spinlock_t *ptl;
 
 	start = pte_offset_map_lock(vma->vm_mm, vmf->pmd, addr, &ptl);
 	if (!start)
 		return;
 
-	for (ptep = start; addr < end; ptep++, addr += PAGE_SIZE) {
+	for (ptep = start; addr < end; ptep += nr, addr += nr * PAGE_SIZE) {
 		pte_t pte = ptep_get(ptep);
 		struct page *page;
 
+		nr = 1;
 		if (!pte_metadata_none(pte))
 			continue;
 		page = vm_normal_page(vma, addr, pte);
-		if (!page || !arch_metadata_join(page))
+		if (!page)
 			continue;
-		set_pte_at(vma->vm_mm, addr, ptep, pte_mkaccessible(pte));
-		update_mmu_cache(vma, addr, ptep);
-		restored++;
+		nr = same_entries(ptep, pte, min(RESTORE_RUN, (end - addr) /
+							       PAGE_SIZE));
+		if (!arch_metadata_join(page, &nr))
+			continue;
+		set_ptes(vma->vm_mm, addr, ptep, pte_mkaccessible(pte), nr);
+		update_mmu_cache_range(vmf, vma, addr, ptep, nr);
+		restored += nr;
 	}
 	pte_unmap_unlock(start, ptl);
 	if (restored > 1)

@@ -60,7 +60,7 @@ bool arch_metadata_live(struct page *page);
 int arch_metadata_reserve(struct page *page, gfp_t gfp);
 int arch_metadata_reserve_pages(struct page *page, unsigned long nr, gfp_t gfp);
 void arch_metadata_reserve_hard(struct page *page);
-bool arch_metadata_join(struct page *page);
+bool arch_metadata_join(struct page *page, unsigned int *nr);
 bool arch_vma_has_metadata(struct vm_area_struct *vma);
 bool arch_swap_has_metadata(swp_entry_t entry);
 

@@ -496,6 +496,16 @@ static unsigned int change_held(const struct tag_map *map, unsigned long pfn,
 	return changed;
 }
 
+static void pages_hold_now(const struct tag_map *map, unsigned long block,
+			   unsigned long pfn, unsigned int nr)
+{
+	unsigned int changed = change_held(map, pfn, nr, true);
+
+	/* Some had it before, or somebody else got them their block meanwhile. */
+	if (changed < nr)
+		block_put(map, block, nr - changed);
+}
+
 /* How many pages from @pfn on, of @nr at most, have their tags in its block. */
 static unsigned int block_run(const struct tag_map *map, unsigned long pfn,
 			      unsigned long nr)
@@ -547,7 +557,6 @@ static int reserve_run(const struct tag_map *map, unsigned long pfn,
 {
 	unsigned long block = tag_map_block(map, pfn);
 	enum metadata_way way;
-	unsigned int changed;
 	int ret;
 
 	if (unlikely(block >= map->nr_blocks) || pages_hold(map, pfn, nr))
@@ -559,10 +568,7 @@ static int reserve_run(const struct tag_map *map, unsigned long pfn,
 		count_vm_event(METADATA_RESERVE_FAIL);
 		return ret;
 	}
-	changed = change_held(map, pfn, nr, true);
-	/* Some had it before, or somebody else got them their block meanwhile. */
-	if (changed < nr)
-		block_put(map, block, nr - changed);
+	pages_hold_now(map, block, pfn, nr);
 	return 0;
 }
 
@@ -633,32 +639,34 @@ void arch_metadata_reserve_hard(struct page *page)
 }
 
 /**
- * arch_metadata_join - make a page hold its tag block if that is reserved
- * @page: the page, with a reference
+ * arch_metadata_join - make pages hold their tag block if that is reserved
+ * @page: the first page; all with a reference
+ * @nr: how many, contiguous; set to how many of these the answer is about
  *
  * Context: any.
- * Return: true if the page may carry tags now.
+ * Return: true if these pages may carry tags now.
  */
-bool arch_metadata_join(struct page *page)
+bool arch_metadata_join(struct page *page, unsigned int *nr)
 {
 	unsigned long pfn = page_to_pfn(page), block;
-	const struct tag_map *map;
+	const struct tag_map *map = map_of(pfn);
 	struct tag_block *b;
 
-	if (page_ready(pfn))
-		return true;
+	if (!map) {
+		*nr = 1;
+		return page_needs_none(map, pfn);
+	}
 
-	map = map_of(pfn);
-	if (!map)
-		return false;
-
+	*nr = block_run(map, pfn, *nr);
 	block = tag_map_block(map, pfn);
+	if (block >= map->nr_blocks || pages_hold(map, pfn, *nr))
+		return true;
 	b = &region_of(map)->blocks[block];
-	if (block_fail_join(b) || !block_join(b, 1))
+	if (block_fail_join(b) || !block_join(b, *nr))
 		return false;
 	trace_metadata_reserve(pfn, tag_map_block_pfn(map, block),
 			       METADATA_WAY_SHARED, 0);
-	page_hold(map, block, pfn);
+	pages_hold_now(map, block, pfn, *nr);
 	return true;
 }
 

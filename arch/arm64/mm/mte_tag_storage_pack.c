@@ -8,8 +8,9 @@
  * are full and the rest are given back.
  *
  * What there is to gain is memory, at most as much as there is tag storage, so
- * that nothing is done while more than that is free. A work item then goes through
- * the blocks now and then, and moves a limited number of pages each time.
+ * that nothing is done while twice as much can be allocated before kswapd has to
+ * work. A work item then goes through the blocks now and then, and moves a limited
+ * number of pages each time.
  *
  * Blocks are told apart by how full they are. The fullest, as many as all tagged
  * pages need, are to become full: pages that they cover and that have no tags are
@@ -22,6 +23,7 @@
  */
 
 #include <linux/bitops.h>
+#include <linux/gfp.h>
 #include <linux/jiffies.h>
 #include <linux/memory_metadata.h>
 #include <linux/mm.h>
@@ -195,14 +197,27 @@ static void pack_region(unsigned int i, struct pack_result *r)
 	}
 }
 
+static bool memory_short(void)
+{
+	unsigned long spare = 0;
+	struct zone *zone;
+
+	for_each_populated_zone(zone) {
+		unsigned long free = zone_page_state(zone, NR_FREE_PAGES);
+
+		spare += free - min(free, high_wmark_pages(zone));
+	}
+	/* Packing takes a while, so begin early. */
+	return spare < 2 * metadata_total_pages();
+}
+
 static void pack(struct work_struct *work);
 
 static DECLARE_DELAYED_WORK(pack_work, pack);
 
 /*
- * Go on for as long as there is something to do. Pages that cannot be had now,
- * as they are on the lists of some CPU, say, are looked for again, less and less
- * often.
+ * Go on for as long as there is something to do. Pages that could not be had may
+ * have been free, and on the lists of some CPU; look again, less and less often.
  */
 static void pack(struct work_struct *work)
 {
@@ -210,12 +225,14 @@ static void pack(struct work_struct *work)
 	struct pack_result r = {};
 	unsigned int i;
 
-	if (global_zone_page_state(NR_FREE_PAGES) >= metadata_total_pages())
+	if (!memory_short())
 		return;
 
 	for (i = 0; i < nr_tag_regions; i++)
 		pack_region(i, &r);
 	fruitless = r.moved ? 0 : fruitless + 1;
+	if (r.tried > r.moved)
+		drain_all_pages(NULL);
 	if (r.tried && fruitless <= PACK_FRUITLESS)
 		queue_delayed_work(system_unbound_wq, &pack_work,
 				   PACK_PERIOD << fruitless);
