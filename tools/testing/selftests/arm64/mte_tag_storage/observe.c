@@ -272,6 +272,17 @@ static size_t expect_reserve(unsigned long pfn)
 			 "the event of reserving%s", first);
 }
 
+/* One event for all pages of a block, of which this is not the first. */
+static size_t expect_reserved_block(unsigned long pfn)
+{
+	char storage[32];
+
+	snprintf(storage, sizeof(storage), " storage_pfn=%#lx ",
+		 storage_of(pfn));
+	return ts_expect(ts_event("metadata_reserve:", storage, "ret=0\n"),
+			 "the event of reserving%s", storage);
+}
+
 /* Other pages of the block got it along with the one that was touched. */
 static size_t expect_joined(const char *mem, size_t page)
 {
@@ -342,7 +353,7 @@ static int trace_fault_huge(void)
 	bad += ts_none_touch(mem, 0, nr, SEED);
 	bad += expect_fault(mem, pfn, nr);
 	bad += expect_reserve(pfn);
-	bad += expect_reserve(pfn + nr - 1);
+	bad += expect_reserved_block(pfn + nr - 1);
 	ts_unmap(mem, nr);
 	ts_events(false);
 	return ts_result(bad);

@@ -57,6 +57,8 @@ static int way_buddy(void)
 	char *mem = ts_map(NR, TS_RWT, 0);
 	size_t bad;
 
+	/* No block lingers that these pages could share. */
+	usleep(300 * 1000);
 	ts_counters(&before);
 	ts_write(mem, 0, NR, 1);
 	ts_counters(&after);
