@@ -48,6 +48,9 @@
 /* Ordinary memory that ts_ballast_fill() takes in base pages. */
 #define TS_BASE_KB	(32 * 1024)
 
+/* What ballast_bulk() takes at once, 1 MiB of it in base pages. */
+#define BULK_KB		(15 * 1024)
+
 /* In units of 0.01 % of a zone, between two of its watermarks. */
 #define SCALE		"/proc/sys/vm/watermark_scale_factor"
 
@@ -1280,7 +1283,7 @@ static bool populate(char *mem, size_t *nr, size_t more)
  */
 static void ballast_bulk(struct ts_ballast *b, long leave_kb)
 {
-	size_t base = (1 << 20) / ts_psize;
+	size_t step = BULK_KB * 1024UL / ts_psize, base = (1 << 20) / ts_psize;
 	char enabled[128] = "";
 	bool never;
 
@@ -1299,8 +1302,8 @@ static void ballast_bulk(struct ts_ballast *b, long leave_kb)
 	madvise(b->bulk, b->max * ts_psize, MADV_DONTFORK);
 
 	while (ts_meminfo("MemFree") - ts_meminfo("MetadataFree") > leave_kb &&
-	       b->bulk_nr + 15 * base <= b->max)
-		if (!populate(b->bulk, &b->bulk_nr, 14 * base) ||
+	       b->bulk_nr + step <= b->max)
+		if (!populate(b->bulk, &b->bulk_nr, step - base) ||
 		    !populate(b->mem, &b->nr, base))
 			break;
 	if (never)
@@ -1464,20 +1467,23 @@ ssize_t ts_ballast_storage(const struct ts_ballast *b, unsigned long pfn)
 /*
  * Fill tag storage with base pages, and let other memory be free. Tag storage is
  * used for them once the other memory is down to the high watermark, which is
- * made 20 % of a zone; at 10 % reclaim would begin.
+ * made 20 % of a zone; at 10 % reclaim would begin. The base pages end at 14 %.
+ * On a small machine one step of the bulk could get there, or below, before them.
  */
 void ts_ballast_lend(struct ts_ballast *b)
 {
 	size_t chunk = (1 << 20) / ts_psize;
-	long total = ts_meminfo("MemTotal");
+	long total = ts_meminfo("MemTotal"), least = total * 14 / 100;
+	long leave = total * 17 / 100;
 	char old[32] = "10";
 
 	ts_read_file(SCALE, old, sizeof(old));
 	ts_set(SCALE, "1000");
-	ballast_bulk(b, total * 17 / 100);
+	if (leave < least + 2 * BULK_KB)
+		leave = least + 2 * BULK_KB;
+	ballast_bulk(b, leave);
 	while (ts_vmstat("nr_free_metadata") > 64 && b->nr + chunk < b->max &&
-	       ts_meminfo("MemFree") - ts_meminfo("MetadataFree") >
-	       total * 14 / 100)
+	       ts_meminfo("MemFree") - ts_meminfo("MetadataFree") > least)
 		if (!populate(b->mem, &b->nr, chunk))
 			break;
 	ts_write_file(SCALE, old);
