@@ -87,14 +87,16 @@ static bool ends_block(size_t page)
 	return in && (pfn - in->tag_pfn + 1) % in->block_pages == 0;
 }
 
-/* The next pair, of a block of its own. */
+/*
+ * The next pair, of a block of its own. All of tag storage is lent for that, as
+ * there are none if it is in use by others before memory gets short.
+ */
 static bool get_pair(struct pair *p)
 {
 	static size_t last = -1UL;
 
 	if (!ballast.mem)
-		ts_ballast_fill(&ballast, ts_meminfo("MetadataTotal") * 1024 /
-					  (long)ts_psize / 4);
+		ts_ballast_lend(&ballast);
 	p->storage = next_pair;
 	do {
 		if (!ts_ballast_pair(&ballast, &p->storage, &p->covered))
