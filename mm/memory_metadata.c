@@ -609,8 +609,8 @@ static void restore_entries(struct vm_fault *vmf)
 		page = vm_normal_page(vma, addr, pte);
 		if (!page)
 			continue;
-		nr = same_entries(ptep, pte, min(RESTORE_RUN, (end - addr) /
-							       PAGE_SIZE));
+		nr = min(RESTORE_RUN, (end - addr) / PAGE_SIZE);
+		nr = same_entries(ptep, pte, nr);
 		if (!arch_metadata_join(page, &nr))
 			continue;
 		set_ptes(vma->vm_mm, addr, ptep, pte_mkaccessible(pte), nr);

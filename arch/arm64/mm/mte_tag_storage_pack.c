@@ -138,6 +138,14 @@ static bool block_suits(const struct packing *p, unsigned long block,
 	return block_holders(p->map, block) && to == (side == PACK_TO);
 }
 
+static bool page_suits(const struct packing *p, unsigned long pfn,
+		       enum pack_side side)
+{
+	bool held = test_bit(pfn - p->map->data_start, p->map->region->held);
+
+	return side == PACK_FROM ? held : !held;
+}
+
 /* Move on to the next page, from where the cursor stands. */
 static bool packing_find(struct packing *p, enum pack_side side,
 			 unsigned long *pfn)
@@ -151,9 +159,7 @@ static bool packing_find(struct packing *p, enum pack_side side,
 			first = tag_map_block_data(p->map, c->block, &nr);
 			for (; c->page < nr; c->page++) {
 				*pfn = first + c->page;
-				if (test_bit(*pfn - p->map->data_start,
-					     p->map->region->held) ==
-				    (side == PACK_FROM))
+				if (page_suits(p, *pfn, side))
 					return true;
 			}
 		}
