@@ -95,9 +95,14 @@ static void stay_short(void)
 }
 
 /* Half as many blocks again as the pages need are good enough. */
+static long enough(long before)
+{
+	return before + NR / KEPT / TS_COVER * 3 / 2;
+}
+
 static size_t few_blocks(long before)
 {
-	long max = before + NR / KEPT / TS_COVER * 3 / 2;
+	long max = enough(before);
 	double until = ts_now() + WAIT;
 
 	do {
@@ -127,23 +132,22 @@ static int packed(void)
 static int in_use(void)
 {
 	double until = ts_now() + WAIT;
-	long before = settled(), max;
+	long before = settled();
 	size_t bad = 0, i;
 
 	begin(true);
 	leave_few();
-	max = before + NR / KEPT / TS_COVER * 3 / 2;
 	do {
 		for (i = 0; i < NR; i += KEPT) {
 			bad += ts_check(mem, i, 1, SEED);
 			ts_write(mem, i, 1, SEED);
 		}
 		stay_short();
-	} while (!bad && reserved() > max && ts_now() < until);
+	} while (!bad && reserved() > enough(before) && ts_now() < until);
 	return end(bad + few_blocks(before), true);
 }
 
-/* A few pages of each block are in pipes. */
+/* One of the pages of some blocks is in a pipe. */
 static int pinned(void)
 {
 	long before = settled();

@@ -213,6 +213,16 @@ static void *tag_slowly(void *arg)
 	return NULL;
 }
 
+static int slow_end(size_t bad, int tried, bool slow)
+{
+	bad += ts_expect(!slow || ts_slow_hits() > 0, "delays to take place");
+	ts_slow(NULL, 0);
+	bad += counted();
+	ts_ballast_free(&ballast);
+	return tried ? ts_result(bad) :
+		       ts_skip("no tag storage came into use as data");
+}
+
 /* What is in the storage goes away after it was isolated to be moved. */
 static int way_moved_freed(void)
 {
@@ -242,12 +252,7 @@ static int way_moved_freed(void)
 		bad += covered.bad;
 		tried++;
 	}
-	bad += ts_expect(!slow || ts_slow_hits() > 0, "delays to take place");
-	ts_slow(NULL, 0);
-	bad += counted();
-	ts_ballast_free(&ballast);
-	return tried ? ts_result(bad) :
-		       ts_skip("no tag storage came into use as data");
+	return slow_end(bad, tried, slow);
 }
 
 /*
@@ -649,12 +654,7 @@ static int way_moved_locked(void)
 		bad += tag_beside_locked(covered, storage, slow);
 		tried++;
 	}
-	bad += ts_expect(!slow || ts_slow_hits() > 0, "delays to take place");
-	ts_slow(NULL, 0);
-	bad += counted();
-	ts_ballast_free(&ballast);
-	return tried ? ts_result(bad) :
-		       ts_skip("no tag storage came into use as data");
+	return slow_end(bad, tried, slow);
 }
 
 static int way_contig(void)
