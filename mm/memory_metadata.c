@@ -51,18 +51,20 @@
 #include <trace/events/memory_metadata.h>
 
 DEFINE_STATIC_KEY_FALSE(memory_metadata_key);
+/* For metadata_vma_gfp() in vma_alloc_folio() without CONFIG_NUMA. */
+EXPORT_SYMBOL_GPL(memory_metadata_key);
 
 /* A page may be on its way to or from the allocator: look this often. */
 #define TAKE_TRIES		3
 
 /*
- * Pages to try when one with storage is needed, before only free memory is
- * looked at. Neighbours share their storage, and are what the allocator gives:
- * enough for several of these.
+ * Pages to get from the allocator when one with storage is needed, before free
+ * memory is searched. Neighbours share their storage, and are what the allocator
+ * gives: enough for several of these.
  */
 #define REQUIRE_TRIES		256
 
-/* Entries to make accessible at once; not many more than share storage. */
+/* Pages that share storage at the least; entries to make accessible at once. */
 #define RESTORE_RUN		32UL
 
 /*
@@ -372,7 +374,9 @@ static struct folio *take_pack_target(unsigned long pfn)
 	struct page *page = pfn_to_page(pfn);
 	unsigned int nr = 1;
 
-	if (take_used_page(pfn, GFP_KERNEL))
+	/* Not what is being isolated to be taken as a whole. */
+	if (get_pageblock_migratetype(page) != MIGRATE_MOVABLE ||
+	    take_used_page(pfn, GFP_KERNEL))
 		return NULL;
 	if (arch_metadata_join(page, &nr))
 		return page_folio(page);
@@ -386,7 +390,8 @@ static struct folio *take_pack_target(unsigned long pfn)
  * @to_pfn: a page whose storage is reserved, and that has no metadata; whatever
  *	data it holds is moved away
  *
- * Neither is worth much trouble: there are others.
+ * Neither is worth much trouble: there are others. Both are in one zone, so that
+ * the zone's free memory stays as it is.
  *
  * Context: may sleep; holds no locks.
  * Return: 0; -ENOENT if the first cannot be moved; -EBUSY if the second cannot
@@ -394,12 +399,19 @@ static struct folio *take_pack_target(unsigned long pfn)
  */
 int metadata_pack_page(unsigned long from_pfn, unsigned long to_pfn)
 {
+	struct page *from = pfn_to_page(from_pfn);
 	struct folio *target;
 	LIST_HEAD(list);
 	int ret = 0;
 
 	might_sleep();
-	if (!isolate_page(pfn_to_page(from_pfn), GFP_KERNEL, &list))
+	if (page_zone(from) != page_zone(pfn_to_page(to_pfn)))
+		return -EBUSY;
+	/* As for compaction: mlocked memory may have to stay for latency. */
+	if (!CONFIG_COMPACT_UNEVICTABLE_DEFAULT &&
+	    folio_test_unevictable(page_folio(from)))
+		return -ENOENT;
+	if (!isolate_page(from, GFP_KERNEL, &list))
 		return -ENOENT;
 
 	target = take_pack_target(to_pfn);
@@ -425,6 +437,9 @@ gfp_t __metadata_prep_page(struct page *page, unsigned int order, gfp_t gfp)
 {
 	bool ready;
 
+	if (!memory_metadata_enabled())
+		return gfp;
+
 	/* For a large folio only what costs little; it may be split later. */
 	if (order)
 		ready = !arch_metadata_reserve_pages(page, 1UL << order,
@@ -442,6 +457,11 @@ static bool page_has_metadata(struct page *page)
 	return arch_metadata_live(page) ||
 	       (folio_test_swapcache(page_folio(page)) &&
 		arch_swap_has_metadata(page_swap_entry(page)));
+}
+
+bool __metadata_page(struct page *page)
+{
+	return page_has_metadata(page);
 }
 
 gfp_t __metadata_folio_gfp(struct folio *folio)
@@ -474,35 +494,108 @@ int __metadata_copy_prepare(struct page *to, struct page *from,
 	return 0;
 }
 
-int __metadata_folio_prepare(struct folio *folio, gfp_t gfp)
+static int folio_prepare(struct folio *folio, gfp_t gfp)
 {
 	return arch_metadata_reserve_pages(folio_page(folio, 0),
 					   folio_nr_pages(folio), gfp) ?
 		-ENOMEM : 0;
 }
 
-/*
- * Reclaim only for the first tries; it must not eat up the reserves for this at
- * all. After that go on as long as there is free memory: what was rejected would
- * be found first by the next fault, too, and so on.
- */
-static struct folio *next_candidate(int nid, unsigned int tries)
+int __metadata_vma_prepare(struct folio *folio, struct vm_area_struct *vma,
+			   gfp_t gfp)
 {
-	gfp_t gfp = GFP_HIGHUSER_MOVABLE | __GFP_TAGGED | __GFP_NORETRY |
-		    __GFP_NOWARN;
+	return arch_vma_has_metadata(vma) ? folio_prepare(folio, gfp) : 0;
+}
 
+/* From the allocator, if the task may reclaim: this must not eat up reserves. */
+static struct folio *next_candidate(int nid)
+{
 	if ((current->flags & PF_MEMALLOC) || fatal_signal_pending(current))
 		return NULL;
-	if (tries >= REQUIRE_TRIES)
-		gfp &= ~__GFP_RECLAIM;
-	return __folio_alloc(gfp, 0, nid, NULL);
+	return __folio_alloc(GFP_HIGHUSER_MOVABLE | __GFP_TAGGED | __GFP_THISNODE |
+			     __GFP_NORETRY | __GFP_NOWARN, 0, nid, NULL);
+}
+
+/* This page, if it is free, and its storage is free or reserved already. */
+static struct folio *take_if_ready(struct zone *zone, unsigned long pfn)
+{
+	struct page *page = pfn_to_page(pfn);
+
+	if (!zone_watermark_ok(zone, 0, min_wmark_pages(zone), ZONE_MOVABLE, 0) ||
+	    !take_pages_off_buddy(pfn, 1))
+		return NULL;
+	prepare_taken(page);
+	if (!arch_metadata_reserve(page, GFP_NOWAIT))
+		return page_folio(page);
+	put_page(page);
+	return NULL;
+}
+
+/* In a free page of the allocator: pages that lie together share storage. */
+static struct folio *find_ready_in(struct zone *zone, unsigned long pfn,
+				   unsigned int order)
+{
+	unsigned long end = pfn + (1UL << order);
+	struct folio *folio = NULL;
+
+	for (; pfn < end && !folio; pfn += RESTORE_RUN)
+		folio = take_if_ready(zone, pfn);
+	return folio;
+}
+
+/*
+ * What the allocator gives lies together, and the storage of all that may be
+ * pinned. So look through the free pages, and take none but the one.
+ */
+static struct folio *find_ready(struct zone *zone)
+{
+	unsigned long pfn = zone->zone_start_pfn, end = zone_end_pfn(zone);
+	struct folio *folio;
+
+	while (pfn < end && !fatal_signal_pending(current)) {
+		struct page *page = pfn_to_online_page(pfn);
+		unsigned int order;
+
+		cond_resched();
+		if (!page || page_zone(page) != zone ||
+		    get_pageblock_migratetype(page) != MIGRATE_MOVABLE) {
+			pfn = pageblock_end_pfn(pfn);
+			continue;
+		}
+		if (!PageBuddy(page)) {
+			pfn++;
+			continue;
+		}
+		/* Without the lock, so it can have changed. */
+		order = min_t(unsigned int, buddy_order_unsafe(page),
+			      MAX_PAGE_ORDER);
+		folio = find_ready_in(zone, pfn, order);
+		if (folio)
+			return folio;
+		pfn += 1UL << order;
+	}
+	return NULL;
+}
+
+static struct folio *find_ready_on(int nid)
+{
+	struct folio *folio = NULL;
+	enum zone_type i;
+
+	for (i = gfp_zone(GFP_HIGHUSER_MOVABLE) + 1; i-- && !folio;) {
+		struct zone *zone = &NODE_DATA(nid)->node_zones[i];
+
+		if (populated_zone(zone))
+			folio = find_ready(zone);
+	}
+	return folio;
 }
 
 /*
  * A folio with storage: this one, or another of its node. One that cannot have
  * storage is kept until the end, so that it is not handed out again.
  */
-struct folio *__metadata_require(struct folio *folio)
+struct folio *__metadata_replace(struct folio *folio)
 {
 	int nid = folio_nid(folio);
 	unsigned int tries = 1;
@@ -512,15 +605,51 @@ struct folio *__metadata_require(struct folio *folio)
 	while (folio && arch_metadata_reserve(&folio->page,
 					      GFP_HIGHUSER_MOVABLE)) {
 		list_add(&folio->lru, &rejected);
-		folio = next_candidate(nid, tries++);
+		folio = tries++ < REQUIRE_TRIES ? next_candidate(nid) : NULL;
 		cond_resched();
 	}
+	if (!folio)
+		folio = find_ready_on(nid);
+	/* Nothing wakes who waits for a pin; do not fault in a tight loop. */
+	if (!folio && !(current->flags & PF_MEMALLOC))
+		schedule_timeout_killable(PINNED_POLL);
 
 	while ((next = list_first_entry_or_null(&rejected, struct folio, lru))) {
 		list_del(&next->lru);
 		folio_put(next);
 	}
 	return folio;
+}
+
+struct folio *__metadata_require(struct folio *folio,
+				 struct vm_area_struct *vma, bool metadata)
+{
+	return metadata || arch_vma_has_metadata(vma) ?
+		__metadata_replace(folio) : folio;
+}
+
+/* Another folio has to be charged, too. The old one is given up for it only. */
+int __metadata_cow_prepare(struct vm_fault *vmf, struct folio **foliop)
+{
+	struct folio *old = *foliop, *new;
+
+	if (!page_has_metadata(vmf->page) ||
+	    !arch_metadata_reserve(&old->page, GFP_HIGHUSER_MOVABLE))
+		return 0;
+
+	folio_get(old);
+	new = __metadata_replace(old);
+	if (new && new != old &&
+	    mem_cgroup_charge(new, vmf->vma->vm_mm, GFP_KERNEL)) {
+		folio_put(new);
+		new = NULL;
+	}
+	if (!new)
+		return -ENOMEM;
+	folio_put(old);
+	*foliop = new;
+	vmf->cow_page = &new->page;
+	return 0;
 }
 
 /*
@@ -626,7 +755,7 @@ static struct folio *alloc_ready_target(struct folio *src, unsigned long private
 {
 	struct folio *dst = alloc_migration_target(src, private);
 
-	return dst ? __metadata_require(dst) : NULL;
+	return dst ? __metadata_replace(dst) : NULL;
 }
 
 /* Lock and reference stay with the page, whatever folio it is in then. */
@@ -720,13 +849,11 @@ static bool wait_for_unpin(struct page *page, unsigned long timeout)
 
 /*
  * Without the locks if they may be dropped, so that the wait hangs nobody
- * else. The repeated fault cannot drop them any more, and waits only shortly.
+ * else. Who cannot drop them, as the repeated fault, waits only shortly.
  * Drops the caller's reference to the page.
  */
 static vm_fault_t wait_and_retry(struct vm_fault *vmf, struct page *page)
 {
-	bool tried = vmf->flags & FAULT_FLAG_TRIED;
-
 	if (fault_flag_allow_retry_first(vmf->flags)) {
 		if (vmf->flags & FAULT_FLAG_RETRY_NOWAIT) {
 			put_page(page);
@@ -740,8 +867,7 @@ static vm_fault_t wait_and_retry(struct vm_fault *vmf, struct page *page)
 			wait_for_unpin(page, PINNED_WAIT);
 		return VM_FAULT_RETRY;
 	}
-	if (wait_for_unpin(page, tried ? HZ : PINNED_WAIT) ||
-	    fatal_signal_pending(current))
+	if (wait_for_unpin(page, HZ) || fatal_signal_pending(current))
 		return 0;
 	return VM_FAULT_SIGBUS;
 }
@@ -813,7 +939,7 @@ vm_fault_t do_huge_pmd_metadata_none(struct vm_fault *vmf)
 	spin_unlock(ptl);
 
 	count_vm_event(METADATA_NONE_FAULT);
-	if (__metadata_folio_prepare(folio, GFP_HIGHUSER_MOVABLE)) {
+	if (folio_prepare(folio, GFP_HIGHUSER_MOVABLE)) {
 		__split_huge_pmd(vma, vmf->pmd, vmf->address, false, NULL);
 		goto put;
 	}
@@ -827,7 +953,7 @@ vm_fault_t do_huge_pmd_metadata_none(struct vm_fault *vmf)
 	spin_unlock(ptl);
 put:
 	trace_metadata_none_fault(vmf->address, pmd_pfn(vmf->orig_pmd),
-				  HPAGE_PMD_NR, 0);
+				  PMD_SIZE / PAGE_SIZE, 0);
 	folio_put(folio);
 	return 0;
 }

@@ -21,9 +21,9 @@ bool take_pages_off_buddy(unsigned long pfn, unsigned int nr);
 static __always_inline unsigned int
 metadata_alloc_flags(gfp_t gfp, unsigned int alloc_flags)
 {
-	if (memory_metadata_enabled() &&
-	    gfp_migratetype(gfp) == MIGRATE_MOVABLE &&
-	    !(gfp & __GFP_TAGGED) &&
+	const gfp_t mask = __GFP_MOVABLE | __GFP_RECLAIMABLE | __GFP_TAGGED;
+
+	if (memory_metadata_enabled() && (gfp & mask) == __GFP_MOVABLE &&
 	    !(current->flags & PF_METADATA_RESERVE))
 		alloc_flags |= ALLOC_METADATA;
 	return alloc_flags;
@@ -66,11 +66,30 @@ static inline bool metadata_preferred(struct zone *zone, unsigned int order,
 	    !(alloc_flags & ALLOC_METADATA))
 		return false;
 
+	/* metadata_refill() has looked. */
+	if (own && (alloc_flags & ALLOC_PCP_REFILL))
+		return false;
 	if (own && zone_page_state(zone, NR_FREE_PAGES) >
 		   zone_page_state(zone, NR_FREE_METADATA_PAGES) +
 		   high_wmark_pages(zone))
 		return false;
 	return metadata_free(zone);
+}
+
+/*
+ * A per-cpu list is about to be refilled with @count pages, with zone->lock
+ * held. If the request should have a page of MIGRATE_METADATA, which is never on
+ * these lists, refill with none: rmqueue_buddy() then comes for that page. Looked
+ * at once, and not for each of the pages.
+ */
+static inline unsigned long
+metadata_refill(struct zone *zone, unsigned int order,
+		unsigned int *alloc_flags, unsigned long count)
+{
+	if (metadata_preferred(zone, order, *alloc_flags, true))
+		return 0;
+	*alloc_flags |= ALLOC_PCP_REFILL;
+	return count;
 }
 
 /* Storage, and where other movable pages are; not what is being isolated. */
@@ -104,6 +123,13 @@ static inline bool metadata_preferred(struct zone *zone, unsigned int order,
 				      unsigned int alloc_flags, bool own)
 {
 	return false;
+}
+
+static inline unsigned long
+metadata_refill(struct zone *zone, unsigned int order,
+		unsigned int *alloc_flags, unsigned long count)
+{
+	return count;
 }
 
 static inline bool migratetype_bypasses_pcp(int migratetype)

@@ -61,7 +61,6 @@ int arch_metadata_reserve(struct page *page, gfp_t gfp);
 int arch_metadata_reserve_pages(struct page *page, unsigned long nr, gfp_t gfp);
 void arch_metadata_reserve_hard(struct page *page);
 bool arch_metadata_join(struct page *page, unsigned int *nr);
-bool arch_vma_has_metadata(struct vm_area_struct *vma);
 bool arch_swap_has_metadata(swp_entry_t entry);
 
 /* Taking storage out of the allocator and giving it back. */
@@ -88,11 +87,16 @@ vm_fault_t do_metadata_none_page(struct vm_fault *vmf);
 vm_fault_t do_huge_pmd_metadata_none(struct vm_fault *vmf);
 
 gfp_t __metadata_prep_page(struct page *page, unsigned int order, gfp_t gfp);
-struct folio *__metadata_require(struct folio *folio);
+struct folio *__metadata_replace(struct folio *folio);
+struct folio *__metadata_require(struct folio *folio,
+				 struct vm_area_struct *vma, bool metadata);
+bool __metadata_page(struct page *page);
+int __metadata_cow_prepare(struct vm_fault *vmf, struct folio **foliop);
+int __metadata_vma_prepare(struct folio *folio, struct vm_area_struct *vma,
+			   gfp_t gfp);
 bool __metadata_copy_ok(struct page *to, struct page *from);
 int __metadata_copy_prepare(struct page *to, struct page *from,
 			    unsigned int nr);
-int __metadata_folio_prepare(struct folio *folio, gfp_t gfp);
 gfp_t __metadata_folio_gfp(struct folio *folio);
 int __metadata_swap_prepare(swp_entry_t entry, struct folio *folio);
 
@@ -123,7 +127,7 @@ static inline bool metadata_keeps_source(enum migrate_reason reason)
 static inline gfp_t metadata_prep_page(struct page *page, unsigned int order,
 				       gfp_t gfp)
 {
-	if (memory_metadata_enabled() && (gfp & __GFP_TAGGED))
+	if (unlikely(gfp & __GFP_TAGGED))
 		return __metadata_prep_page(page, order, gfp);
 	return gfp;
 }
@@ -132,15 +136,14 @@ static inline gfp_t metadata_prep_page(struct page *page, unsigned int order,
  * metadata_vma_gfp - the hint for allocating a page that a VMA will map
  * @vma: the VMA
  *
+ * A macro, as what tells is a flag of <linux/mm.h>, which needs this file.
+ *
  * Context: any, @vma stable.
  * Return: __GFP_TAGGED or 0.
  */
-static inline gfp_t metadata_vma_gfp(struct vm_area_struct *vma)
-{
-	if (memory_metadata_enabled() && arch_vma_has_metadata(vma))
-		return __GFP_TAGGED;
-	return 0;
-}
+#define metadata_vma_gfp(vma)						\
+	(memory_metadata_enabled() && arch_vma_has_metadata(vma) ?	\
+	 __GFP_TAGGED : (__force gfp_t)0)
 
 /**
  * metadata_folio_gfp - the hint for allocating a copy of a folio
@@ -185,7 +188,7 @@ static inline struct folio *metadata_swap_require(struct folio *folio,
 						  swp_entry_t entry)
 {
 	if (folio && metadata_swap_gfp(entry))
-		return __metadata_require(folio);
+		return __metadata_replace(folio);
 	return folio;
 }
 
@@ -245,22 +248,66 @@ static inline int metadata_copy_prepare(struct page *to, struct page *from,
  * metadata_require - insist on storage for the destination of a copy
  * @folio: a new folio of order 0 for @vma, or NULL
  * @vma: the VMA that will map it
- * @src: the page that will be copied, or NULL if that is not known
+ * @metadata: whether it needs storage even if @vma does not say so
  *
  * For a copy that cannot fail later. Replaces @folio by another if its own
  * storage cannot be had.
  *
  * Context: may sleep, @vma stable.
- * Return: a folio with storage if @vma or @src needs that, or NULL.
+ * Return: a folio, with storage if that is needed, or NULL.
  */
 static inline struct folio *metadata_require(struct folio *folio,
 					     struct vm_area_struct *vma,
-					     struct page *src)
+					     bool metadata)
 {
-	if (memory_metadata_enabled() && folio &&
-	    (arch_vma_has_metadata(vma) || (src && arch_metadata_live(src))))
-		return __metadata_require(folio);
-	return folio;
+	return memory_metadata_enabled() && folio ?
+		__metadata_require(folio, vma, metadata) : folio;
+}
+
+/**
+ * metadata_page - whether a copy of a page will have metadata
+ * @page: the page, or NULL
+ *
+ * The page can gain metadata after this; the copy checks again.
+ *
+ * Context: any.
+ * Return: true if it will.
+ */
+static inline bool metadata_page(struct page *page)
+{
+	return memory_metadata_enabled() && page && __metadata_page(page);
+}
+
+/**
+ * metadata_cow_prepare - make sure of the storage for a private copy
+ * @vmf: the fault, with the source locked in vmf->page
+ * @foliop: the destination, charged, and in vmf->cow_page
+ *
+ * Replaces the destination if its own storage cannot be had.
+ *
+ * Context: may sleep, but waits for no folio lock.
+ * Return: 0, or -ENOMEM if the source has metadata and the copy cannot.
+ */
+static inline int metadata_cow_prepare(struct vm_fault *vmf,
+				       struct folio **foliop)
+{
+	return memory_metadata_enabled() ? __metadata_cow_prepare(vmf, foliop) :
+					   0;
+}
+
+/**
+ * metadata_copy_refused - why a copy of a user page failed
+ *
+ * Where metadata is kept in memory that is lent, no copy fails because of the
+ * memory that it reads.
+ *
+ * Context: any, after copy_mc_user_highpage() failed.
+ * Return: true if the source has metadata and the destination no storage for
+ * it; to be tried again with one that has.
+ */
+static inline bool metadata_copy_refused(void)
+{
+	return memory_metadata_enabled();
 }
 
 /**
@@ -274,9 +321,8 @@ static inline struct folio *metadata_require(struct folio *folio,
 static inline int metadata_vma_prepare(struct folio *folio,
 				       struct vm_area_struct *vma)
 {
-	if (memory_metadata_enabled() && arch_vma_has_metadata(vma))
-		return __metadata_folio_prepare(folio, GFP_HIGHUSER_MOVABLE);
-	return 0;
+	return memory_metadata_enabled() ?
+		__metadata_vma_prepare(folio, vma, GFP_HIGHUSER_MOVABLE) : 0;
 }
 
 /**
@@ -293,8 +339,8 @@ static inline int metadata_vma_prepare(struct folio *folio,
 static inline bool metadata_refuse_pmd(struct vm_area_struct *vma,
 				       struct folio *folio)
 {
-	return memory_metadata_enabled() && arch_vma_has_metadata(vma) &&
-	       __metadata_folio_prepare(folio, GFP_NOWAIT);
+	return memory_metadata_enabled() &&
+	       __metadata_vma_prepare(folio, vma, GFP_NOWAIT);
 }
 
 #else /* !CONFIG_MEMORY_METADATA */
@@ -368,9 +414,25 @@ static inline int metadata_copy_prepare(struct page *to, struct page *from,
 
 static inline struct folio *metadata_require(struct folio *folio,
 					     struct vm_area_struct *vma,
-					     struct page *src)
+					     bool metadata)
 {
 	return folio;
+}
+
+static inline bool metadata_page(struct page *page)
+{
+	return false;
+}
+
+static inline int metadata_cow_prepare(struct vm_fault *vmf,
+				       struct folio **foliop)
+{
+	return 0;
+}
+
+static inline bool metadata_copy_refused(void)
+{
+	return false;
 }
 
 /* A macro, as a function that is called changes what the compiler inlines. */

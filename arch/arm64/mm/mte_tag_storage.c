@@ -87,8 +87,11 @@ struct tag_map tag_maps[MTE_TAG_STORAGE_REGIONS] __ro_after_init;
 static struct tag_region tag_regions[MTE_TAG_STORAGE_REGIONS] __ro_after_init;
 unsigned int nr_tag_regions __ro_after_init;
 
-/* Bytes of memory whose tags share a cache line, the least of all CPUs. */
-static unsigned long tag_line_size __ro_after_init = PAGE_SIZE;
+/*
+ * Bytes of memory whose tags share a cache line, the least of all CPUs; at most
+ * what lets a page be cleaned in steps of four.
+ */
+static unsigned long tag_line_size __ro_after_init = PAGE_SIZE / 4;
 
 /* A block that could not be emptied is left alone for so long. */
 #define BLOCK_BACKOFF		(HZ / 10 ?: 1)
@@ -127,10 +130,19 @@ static void clean_inval_page_tags(unsigned long start)
 	asm volatile(__MTE_PREAMBLE
 		     "1:	dc	cigvac, %0\n"
 		     "	add	%0, %0, %1\n"
+		     "2:	dc	cigvac, %0\n"
+		     "	add	%0, %0, %1\n"
+		     "3:	dc	cigvac, %0\n"
+		     "	add	%0, %0, %1\n"
+		     "4:	dc	cigvac, %0\n"
+		     "	add	%0, %0, %1\n"
 		     "	cmp	%0, %2\n"
 		     "	b.lo	1b\n"
-		     "2:\n"
-		     _ASM_EXTABLE_KACCESS(1b, 2b)
+		     "5:\n"
+		     _ASM_EXTABLE_KACCESS(1b, 5b)
+		     _ASM_EXTABLE_KACCESS(2b, 5b)
+		     _ASM_EXTABLE_KACCESS(3b, 5b)
+		     _ASM_EXTABLE_KACCESS(4b, 5b)
 		     : "+r" (start) : "r" (tag_line_size), "r" (end)
 		     : "cc", "memory");
 }
@@ -338,6 +350,9 @@ static void release_lingering(struct work_struct *work)
 
 static DECLARE_DELAYED_WORK(linger_work, release_lingering);
 
+/* What it gives back may be what memory is short of. */
+static struct workqueue_struct *linger_wq __ro_after_init;
+
 /* Drop the references of @nr pages. */
 static void block_put(const struct tag_map *map, unsigned long block,
 		      unsigned int nr)
@@ -362,8 +377,7 @@ static void block_put(const struct tag_map *map, unsigned long block,
 	/* Either the work finds this block, or it is queued again. */
 	smp_mb__after_atomic();
 	if (!delayed_work_pending(&linger_work))
-		queue_delayed_work(system_unbound_wq, &linger_work,
-				   BLOCK_LINGER);
+		queue_delayed_work(linger_wq, &linger_work, BLOCK_LINGER);
 }
 
 /*
@@ -384,23 +398,21 @@ static bool pages_hold(const struct tag_map *map, unsigned long pfn,
 	       first + nr;
 }
 
-/* May a page carry tags that holds no block? @map covers it, or is NULL. */
-static noinline bool page_needs_none(const struct tag_map *map,
-				     unsigned long pfn)
+/* May a page carry tags that no region covers? */
+static noinline bool page_is_no_storage(unsigned long pfn)
 {
-	if (!map)
-		return !tag_map_lookup_tag(tag_maps, nr_tag_regions, pfn);
-	/* Tags behind the last whole block: never lent. */
-	return tag_map_block(map, pfn) >= map->nr_blocks;
+	return !tag_map_lookup_tag(tag_maps, nr_tag_regions, pfn);
 }
 
 /* May a page carry tags? See mte_tag_storage_ready(). */
-static bool page_ready(unsigned long pfn)
+static __always_inline bool page_ready(unsigned long pfn)
 {
 	const struct tag_map *map = map_of(pfn);
 
-	return (likely(map) && page_holds(map, pfn)) ||
-	       page_needs_none(map, pfn);
+	if (unlikely(!map))
+		return page_is_no_storage(pfn);
+	/* Tags behind the last whole block are never lent. */
+	return page_holds(map, pfn) || !tag_map_in_block(map, pfn);
 }
 
 /**
@@ -440,18 +452,6 @@ bool mte_tag_storage_ready(struct page *page, unsigned long nr)
 bool arch_metadata_live(struct page *page)
 {
 	return page_mte_tagged(page);
-}
-
-/**
- * arch_vma_has_metadata - whether a VMA's pages will carry tags
- * @vma: the VMA
- *
- * Context: any, @vma stable.
- * Return: true if they will.
- */
-bool arch_vma_has_metadata(struct vm_area_struct *vma)
-{
-	return vma->vm_flags & VM_MTE;
 }
 
 /**
@@ -535,13 +535,11 @@ int arch_metadata_reserve(struct page *page, gfp_t gfp)
 	int ret;
 
 	if (unlikely(!map))
-		return page_needs_none(map, pfn) ? 0 : -EINVAL;
-	if (page_holds(map, pfn))
-		return 0;
-	block = tag_map_block(map, pfn);
-	if (unlikely(block >= map->nr_blocks))
+		return page_is_no_storage(pfn) ? 0 : -EINVAL;
+	if (page_holds(map, pfn) || unlikely(!tag_map_in_block(map, pfn)))
 		return 0;
 
+	block = tag_map_block(map, pfn);
 	ret = block_get(map, block, 1, gfp, &way);
 	trace_metadata_reserve(pfn, tag_map_block_pfn(map, block), way, ret);
 	if (ret)
@@ -559,7 +557,7 @@ static int reserve_run(const struct tag_map *map, unsigned long pfn,
 	enum metadata_way way;
 	int ret;
 
-	if (unlikely(block >= map->nr_blocks) || pages_hold(map, pfn, nr))
+	if (unlikely(!tag_map_in_block(map, pfn)) || pages_hold(map, pfn, nr))
 		return 0;
 
 	ret = block_get(map, block, nr, gfp, &way);
@@ -595,7 +593,7 @@ int arch_metadata_reserve_pages(struct page *page, unsigned long nr, gfp_t gfp)
 			run = block_run(map, pfn, end - pfn);
 			ret = reserve_run(map, pfn, run, gfp);
 		} else {
-			ret = page_needs_none(map, pfn) ? 0 : -EINVAL;
+			ret = page_is_no_storage(pfn) ? 0 : -EINVAL;
 		}
 		if (ret)
 			return ret;
@@ -654,24 +652,34 @@ bool arch_metadata_join(struct page *page, unsigned int *nr)
 
 	if (!map) {
 		*nr = 1;
-		return page_needs_none(map, pfn);
+		return page_is_no_storage(pfn);
 	}
 
 	*nr = block_run(map, pfn, *nr);
-	block = tag_map_block(map, pfn);
-	if (block >= map->nr_blocks || pages_hold(map, pfn, *nr))
+	if (!tag_map_in_block(map, pfn) || pages_hold(map, pfn, *nr))
 		return true;
+	block = tag_map_block(map, pfn);
 	b = &region_of(map)->blocks[block];
-	if (block_fail_join(b) || !block_join(b, *nr))
-		return false;
+	if (block_fail_join(b) || !block_join(b, *nr)) {
+		bool ready = page_holds(map, pfn);
+
+		/* Then it is the others that are in the way. */
+		if (ready)
+			*nr = 1;
+		return ready;
+	}
 	trace_metadata_reserve(pfn, tag_map_block_pfn(map, block),
 			       METADATA_WAY_SHARED, 0);
 	pages_hold_now(map, block, pfn, *nr);
 	return true;
 }
 
-static noinline void release_page(const struct tag_map *map, unsigned long pfn)
+static noinline void release_page(unsigned long pfn)
 {
+	const struct tag_map *map = map_of(pfn);
+
+	if (!map || !page_holds(map, pfn))
+		return;
 	clear_bit(pfn - map->data_start, region_of(map)->held);
 	block_put(map, tag_map_block(map, pfn), 1);
 }
@@ -697,10 +705,12 @@ static void release_pages_of(const struct tag_map *map, unsigned long pfn,
 void __mte_tag_storage_free_page(struct page *page)
 {
 	unsigned long pfn = page_to_pfn(page);
-	const struct tag_map *map = map_of(pfn);
 
-	if (map && page_holds(map, pfn))
-		release_page(map, pfn);
+	/* Every page comes here: no stack frame for most of those without tags. */
+	if (likely(tag_map_covers(&tag_maps[0], pfn)) &&
+	    likely(!page_holds(&tag_maps[0], pfn)))
+		return;
+	release_page(pfn);
 }
 
 void __mte_tag_storage_free(struct page *page, unsigned long nr)
@@ -729,15 +739,13 @@ void __mte_tag_storage_unmap(unsigned long addr, unsigned long nr)
 
 	for (; nr; nr--, pfn++) {
 		const struct tag_map *map = map_of(pfn);
-		unsigned long block;
+		struct tag_block *b;
 
-		if (!map)
+		if (!map || !tag_map_in_block(map, pfn))
 			continue;
-		block = tag_map_block(map, pfn);
+		b = &region_of(map)->blocks[tag_map_block(map, pfn)];
 		/* All tags of a block are cleaned before it is free. */
-		if (block < map->nr_blocks &&
-		    atomic_read_acquire(&region_of(map)->blocks[block].holders) !=
-		    BLOCK_FREE)
+		if (atomic_read_acquire(&b->holders) != BLOCK_FREE)
 			clean_inval_tags(pfn, 1);
 	}
 }
@@ -759,25 +767,24 @@ void __mte_tag_storage_unmap(unsigned long addr, unsigned long nr)
 void mte_tag_storage_set_ptes(struct mm_struct *mm, unsigned long addr,
 			      pte_t *ptep, pte_t pte, unsigned int nr)
 {
-	if (nr > 1 && mte_tag_storage_ready(pte_page(pte), nr)) {
+	unsigned long pfn = pte_pfn(pte);
+	unsigned int run;
+
+	if (nr == 1 || mte_tag_storage_ready(pte_page(pte), nr)) {
+		if (nr == 1 && !page_ready(pfn))
+			pte = pte_mkmetadata_none(pte);
 		ungated_set_ptes(mm, addr, ptep, pte, nr);
 		return;
 	}
 
-	while (nr) {
-		unsigned long pfn = pte_pfn(pte);
+	for (; nr; nr -= run, ptep += run, addr += run * PAGE_SIZE, pfn += run) {
 		bool ready = page_ready(pfn);
-		unsigned int run = 1;
 
+		run = 1;
 		while (run < nr && page_ready(pfn + run) == ready)
 			run++;
 		ungated_set_ptes(mm, addr, ptep,
 				 ready ? pte : pte_mkmetadata_none(pte), run);
-		nr -= run;
-		if (likely(!nr))
-			return;
-		ptep += run;
-		addr += run * PAGE_SIZE;
 		pte = pte_advance_pfn(pte, run);
 	}
 }
@@ -869,7 +876,7 @@ static void __init pin_zero_page(void)
 	unsigned long pfn = page_to_pfn(ZERO_PAGE(0));
 	const struct tag_map *map = map_of(pfn);
 
-	if (!map || tag_map_block(map, pfn) >= map->nr_blocks)
+	if (!map || !tag_map_in_block(map, pfn))
 		return;
 	pin_block(map, tag_map_block(map, pfn));
 	set_bit(pfn - map->data_start, region_of(map)->held);
@@ -940,8 +947,10 @@ static int __init mte_tag_storage_init(void)
 		return 0;
 	}
 
+	linger_wq = alloc_workqueue("mte_tag_storage",
+				    WQ_UNBOUND | WQ_MEM_RECLAIM, 1);
 	for (i = 0; i < nr_tag_storage_nodes; i++) {
-		if (region_init(&tag_storage_nodes[i]))
+		if (!linger_wq || region_init(&tag_storage_nodes[i]))
 			pr_err("%s: no memory for its state; region left unused\n",
 			       tag_storage_nodes[i].path);
 	}

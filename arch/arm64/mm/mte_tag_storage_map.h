@@ -150,12 +150,27 @@ static inline bool tag_map_holds(const struct tag_map *map, unsigned long pfn)
  *
  * Context: any.
  * Return: the block's index; not below nr_blocks if the tags of the page lie
- * behind the last whole block.
+ * behind the last whole block, see tag_map_in_block().
  */
 static inline unsigned long tag_map_block(const struct tag_map *map,
 					  unsigned long pfn)
 {
 	return (pfn - map->data_start) / tag_map_block_covers(map);
+}
+
+/**
+ * tag_map_in_block - whether the tags of a data page lie in a whole tag block
+ * @map: a region that covers the page
+ * @pfn: the data page
+ *
+ * Context: any.
+ * Return: false if they lie behind the last whole block.
+ */
+static inline bool tag_map_in_block(const struct tag_map *map,
+				    unsigned long pfn)
+{
+	return pfn - map->data_start <
+	       map->nr_blocks * tag_map_block_covers(map);
 }
 
 /**

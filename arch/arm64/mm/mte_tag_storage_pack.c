@@ -9,8 +9,9 @@
  *
  * What there is to gain is memory, at most as much as there is tag storage, so
  * that nothing is done while twice as much can be allocated before kswapd has to
- * work. A work item then goes through the blocks now and then, and moves a limited
- * number of pages each time.
+ * work. A work item looks from time to time, for as long as blocks are reserved,
+ * whether that has come. It then goes through the blocks, and moves a limited number
+ * of pages each time.
  *
  * Blocks are told apart by how full they are. The fullest, as many as all tagged
  * pages need, are to become full: pages that they cover and that have no tags are
@@ -36,7 +37,10 @@
 /* From the first reason to pack until that is done, and from then on. */
 #define PACK_PERIOD	(HZ / 20 ?: 1)
 
-/* Pages to move, or to try to, in one go. */
+/* The next look at whether memory is short; need not wake an idle CPU. */
+#define PACK_IDLE	(4 * HZ)
+
+/* Pages of a region to move, or to try to, in one go. */
 #define PACK_BATCH	512
 
 /* So often it may come to nothing, with twice the period each time. */
@@ -184,12 +188,13 @@ static void pack_region(unsigned int i, struct pack_result *r)
 		.map = &tag_maps[i],
 		.cursors = pack_cursors[i],
 	};
+	unsigned int tried = 0;
 	unsigned long from, to;
 
 	if (!packing_begin(&p))
 		return;
 
-	while (r->tried < PACK_BATCH && packing_find(&p, PACK_FROM, &from) &&
+	while (tried++ < PACK_BATCH && packing_find(&p, PACK_FROM, &from) &&
 	       packing_find(&p, PACK_TO, &to)) {
 		int ret = metadata_pack_page(from, to);
 
@@ -218,8 +223,15 @@ static bool memory_short(void)
 }
 
 static void pack(struct work_struct *work);
+static void look_again(struct work_struct *work);
 
 static DECLARE_DELAYED_WORK(pack_work, pack);
+static DECLARE_DEFERRABLE_WORK(look_work, look_again);
+
+static void look_again(struct work_struct *work)
+{
+	mte_tag_storage_pack_soon();
+}
 
 /*
  * Go on for as long as there is something to do. Pages that could not be had may
@@ -231,19 +243,22 @@ static void pack(struct work_struct *work)
 	struct pack_result r = {};
 	unsigned int i;
 
-	if (!memory_short())
-		return;
-
-	for (i = 0; i < nr_tag_regions; i++)
-		pack_region(i, &r);
+	if (memory_short()) {
+		for (i = 0; i < nr_tag_regions; i++)
+			pack_region(i, &r);
+	}
 	fruitless = r.moved ? 0 : fruitless + 1;
 	if (r.tried > r.moved)
 		drain_all_pages(NULL);
-	if (r.tried && fruitless <= PACK_FRUITLESS)
+	if (r.tried && fruitless <= PACK_FRUITLESS) {
 		queue_delayed_work(system_unbound_wq, &pack_work,
 				   PACK_PERIOD << fruitless);
-	else
-		fruitless = 0;
+		return;
+	}
+
+	fruitless = 0;
+	if (global_zone_page_state(NR_METADATA_RESERVED))
+		queue_delayed_work(system_unbound_wq, &look_work, PACK_IDLE);
 }
 
 /**

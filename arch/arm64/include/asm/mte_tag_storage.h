@@ -30,6 +30,17 @@ void __mte_tag_storage_free_page(struct page *page);
 void __mte_tag_storage_free(struct page *page, unsigned long nr);
 bool mte_swap_has_tags(swp_entry_t entry);
 
+/**
+ * arch_vma_has_metadata - whether a VMA's pages will carry tags
+ * @vma: the VMA
+ *
+ * A macro, as VM_MTE is not known here.
+ *
+ * Context: any, @vma stable.
+ * Return: true if they will.
+ */
+#define arch_vma_has_metadata(vma)	((vma)->vm_flags & VM_MTE)
+
 /* Called by the page allocator for every page freed, in any context. */
 static inline void arch_free_page(struct page *page, int order)
 {

@@ -23,6 +23,7 @@
 #endif
 
 #define NR		256
+#define NR_STORED	64
 #define GRANULES	(ts_psize / TS_GRANULE)
 
 static char *mem;
@@ -89,26 +90,81 @@ static void untouched(void)
 	ts_protect(mem, 0, NR, TS_RWT);
 }
 
-/* In one call, so many pages that each of many blocks takes a fault. */
-static int peek_at_once(void)
+/* All tags of the first @nr pages in one call are zero. */
+static size_t peek_zero(pid_t pid, size_t nr)
 {
-	size_t nr = 8 * NR, len = nr * GRANULES, i, bad;
+	size_t len = nr * GRANULES, i, bad;
 	unsigned char *all = malloc(len);
 	struct iovec iov = { .iov_base = all, .iov_len = len };
+
+	memset(all, 0xff, len);
+	bad = ts_expect(!ptrace(PTRACE_PEEKMTETAGS, pid, mem, &iov) &&
+			iov.iov_len == len, "%zu tags, is %zu", len, iov.iov_len);
+	for (i = 0; i < len && !bad; i++)
+		bad += ts_expect(!all[i], "tag %zu to be zero", i);
+	free(all);
+	return bad;
+}
+
+/* In one call, pages of so many blocks that these are not reserved one by one. */
+static int peek_at_once(void)
+{
+	size_t nr = 8 * NR, bad;
 	pid_t pid;
 
 	mem = ts_map(nr, TS_RW, 0);
 	ts_data_write(mem, 0, nr, 1);
 	ts_protect(mem, 0, nr, TS_RWT);
-	memset(all, 0xff, len);
 	pid = ts_traced(NULL, check_zero);
-	bad = ts_expect(!ptrace(PTRACE_PEEKMTETAGS, pid, mem, &iov) &&
-			iov.iov_len == len, "%zu tags, is %zu", len, iov.iov_len);
-	for (i = 0; i < len && !bad; i++)
-		bad += ts_expect(!all[i], "tag %zu to be zero", i);
-	bad += ts_let_go(pid);
+	bad = peek_zero(pid, nr) + ts_let_go(pid);
 	ts_unmap(mem, nr);
-	free(all);
+	return ts_result(bad);
+}
+
+static int check_zero_stored(void)
+{
+	return ts_tags_zero(mem, 0, NR_STORED) +
+	       ts_data_check(mem, 0, NR_STORED, 1) != 0;
+}
+
+/* The first of NR_STORED pages of data in tag storage, one behind the other. */
+static char *stored(const struct ts_ballast *b)
+{
+	size_t i, run = 0;
+
+	for (i = 0; i < b->nr; i++) {
+		run = ts_pfn(b->mem + i * ts_psize) ? run + 1 : 0;
+		if (run == NR_STORED)
+			return b->mem + (i + 1 - run) * ts_psize;
+	}
+	return NULL;
+}
+
+/* Each page lies in tag storage, so a fault has to replace it first. */
+static int peek_stored(void)
+{
+	struct ts_ballast ballast = {};
+	struct ts_counters before, after;
+	size_t bad;
+	pid_t pid;
+
+	ts_lend(&ballast, 4);
+	mem = stored(&ballast);
+	if (!mem) {
+		ts_ballast_free(&ballast);
+		return ts_skip("no %d pages of tag storage came into use as data",
+			       NR_STORED);
+	}
+	ts_data_write(mem, 0, NR_STORED, 1);
+	ts_protect(mem, 0, NR_STORED, TS_RWT);
+	ts_counters(&before);
+	pid = ts_traced(NULL, check_zero_stored);
+	bad = peek_zero(pid, NR_STORED) + ts_let_go(pid);
+	ts_counters(&after);
+	bad += ts_expect(after.none_fault - before.none_fault >= NR_STORED,
+			 "a fault for each page");
+	bad += ts_data_check(mem, 0, NR_STORED, 1);
+	ts_ballast_free(&ballast);
 	return ts_result(bad);
 }
 
@@ -209,6 +265,7 @@ static int tagged(void)
 static const struct ts_case cases[] = {
 	{ "peek before the first access", peek_untouched, 0 },
 	{ "peek of many pages at once", peek_at_once, 0 },
+	{ "peek of pages in tag storage", peek_stored, 0 },
 	{ "poke before the first access", poke_untouched, 0 },
 	{ "poke of every second page", poke_half, 0 },
 	{ "pages without memory", never_touched, 0 },
