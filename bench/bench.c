@@ -44,7 +44,7 @@ static char vmstat_begin[VMSTAT_SIZE], vmstat_end[VMSTAT_SIZE];
  * zone->lock and are not inlined, and cache maintenance.
  */
 static const char *const probes[] = {
-	"free_pcppages_bulk", "free_one_page", "take_metadata_off_buddy",
+	"free_pcppages_bulk", "free_one_page", "take_pages_off_buddy",
 	"block_clean_inval", "clean_inval_tags",
 };
 

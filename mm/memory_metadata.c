@@ -807,6 +807,34 @@ static bool replace_page(struct page *page)
 	return false;
 }
 
+/* It could neither be migrated nor split, on whatever CPU it is. */
+static void drain_lru_batches(struct page *page)
+{
+	if (in_lru_batch(page_folio(page)))
+		lru_add_drain();
+	if (in_lru_batch(page_folio(page)))
+		lru_add_drain_all();
+}
+
+/**
+ * metadata_require_page - make sure of the storage of a page in use
+ * @page: the page, with a reference
+ *
+ * For access to metadata otherwise than by a mapping. A page that cannot have
+ * storage is replaced, wherever it is mapped.
+ *
+ * Context: may sleep and wait for folio locks.
+ * Return: 0; -EAGAIN if there is another page now, to be looked up again; or
+ * -EBUSY if the storage cannot be had, and the page cannot be replaced.
+ */
+int metadata_require_page(struct page *page)
+{
+	if (!arch_metadata_reserve(page, GFP_HIGHUSER_MOVABLE))
+		return 0;
+	drain_lru_batches(page);
+	return replace_page(page) ? -EAGAIN : -EBUSY;
+}
+
 /* Get back a page that was mapped; it may have become anything meanwhile. */
 static bool get_page_again(struct page *page)
 {
@@ -886,11 +914,7 @@ static vm_fault_t resolve_pte(struct vm_fault *vmf)
 		return 0;
 	}
 
-	/* It could neither be migrated nor split, on whatever CPU it is. */
-	if (in_lru_batch(page_folio(page)))
-		lru_add_drain();
-	if (in_lru_batch(page_folio(page)))
-		lru_add_drain_all();
+	drain_lru_batches(page);
 	if (!replace_page(page))
 		return wait_and_retry(vmf, page);
 	put_page(page);

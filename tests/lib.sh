@@ -134,7 +134,7 @@ SELFTESTS=$TOP/tools/testing/selftests/arm64/mte_tag_storage
 # and again want a small one, some have use for a second memory node; all others
 # have 1 GiB. Every one has a disk to swap to.
 SMALL="gup_force kill longterm memcg mlock pinned ptrace_kinds reserve_ways"
-NODES="damon migrate move_race nodes"
+NODES="damon migrate move_large move_race nodes"
 # These take long, and run beside the others: both take about as long in all.
 LONG="unmovable uprobe collapse_race concurrent swap hog"
 # One test for each part of the mechanism; the rest look at one path each.

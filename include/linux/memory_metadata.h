@@ -86,6 +86,8 @@ static inline bool metadata_should_fail(enum metadata_way way)
 vm_fault_t do_metadata_none_page(struct vm_fault *vmf);
 vm_fault_t do_huge_pmd_metadata_none(struct vm_fault *vmf);
 
+int metadata_require_page(struct page *page);
+
 gfp_t __metadata_prep_page(struct page *page, unsigned int order, gfp_t gfp);
 struct folio *__metadata_replace(struct folio *folio);
 struct folio *__metadata_require(struct folio *folio,

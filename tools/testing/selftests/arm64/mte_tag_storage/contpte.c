@@ -10,7 +10,9 @@
  *
  * Each group of a page table has a pattern of its own, among them each single
  * page and each page but one. Whether the kernel uses contiguous PTEs for a
- * group cannot be seen from here.
+ * group cannot be seen from here. What can be, where the kernel counts its own
+ * calls, is how often it gives them up: once for each group that is whole, if
+ * mprotect() has to change all of its entries.
  */
 #define _GNU_SOURCE
 #include <unistd.h>
@@ -28,6 +30,9 @@
 #define MPOL_MF_MOVE	2
 
 static char *mem;
+
+/* The kernel counts how often contiguous PTEs become single ones. */
+static bool counts;
 
 /* Bit for bit the pages of group @group that were tagged first. */
 static unsigned int pattern_of(size_t group, unsigned int round)
@@ -116,12 +121,33 @@ static size_t verify(char *at, unsigned int round, size_t from, size_t to,
 	return bad;
 }
 
-/* All groups are whole now: break some of them up again, and use them. */
-static size_t unfold(char *at, unsigned int round)
+/*
+ * mprotect() sets one entry after the other, and with the last one of a whole
+ * group this gets contiguous PTEs, which the next mprotect() has to give up.
+ */
+static size_t fold(char *at, long groups)
+{
+	long hits;
+
+	ts_protect(at, 0, NR, PROT_READ | PROT_MTE);
+	hits = ts_slow_hits();
+	ts_protect(at, 0, NR, TS_RWT);
+	hits = ts_slow_hits() - hits;
+	return ts_expect(!counts || hits >= groups,
+			 "contiguous PTEs in %ld groups, not %ld", groups,
+			 hits);
+}
+
+/*
+ * All groups are whole now, and @groups of them are one folio still: break some
+ * of them up again, and use them.
+ */
+static size_t unfold(char *at, unsigned int round, long groups)
 {
 	size_t bad = 0, i;
 
 	ts_tags_write(at, 0, NR, round);
+	bad += fold(at, groups);
 	for (i = round % GROUP; i < NR; i += 2 * GROUP)
 		ts_protect(at, i, 1, PROT_READ | PROT_MTE);
 	bad += ts_check(at, 0, NR, round);
@@ -150,7 +176,7 @@ static size_t protected(unsigned int round)
 		ts_protect(mem, i, 1, TS_RWT);
 	ts_protect(mem, 0, NR, TS_RWT);
 	bad += verify(mem, round, 0, 0, 1);
-	bad += unfold(mem, round);
+	bad += unfold(mem, round, GROUPS);
 	ts_unmap(mem, NR);
 	return bad;
 }
@@ -176,7 +202,7 @@ static size_t discarded(unsigned int round)
 	bad += verify(mem, round, from, to, 1);
 	bad += ts_tags_zero(mem, from, to - from);
 	ts_write(mem, from, to - from, round);
-	bad += unfold(mem, round);
+	bad += unfold(mem, round, GROUPS - 3);
 	ts_unmap(mem, NR);
 	return bad;
 }
@@ -188,7 +214,7 @@ static size_t aged(unsigned int round)
 	bad = make_holes(round);
 	madvise(mem, NR * ts_psize, MADV_COLD);
 	bad += verify(mem, round, 0, 0, 1);
-	bad += unfold(mem, round);
+	bad += unfold(mem, round, 0);
 	ts_unmap(mem, NR);
 	return bad;
 }
@@ -207,7 +233,7 @@ static size_t remapped(unsigned int round)
 					MREMAP_MAYMOVE | MREMAP_FIXED, to) == to,
 				 "mremap() to work");
 		bad += verify(to, round, 0, 0, 1 + i);
-		bad += unfold(to, round);
+		bad += unfold(to, round, i ? 0 : GROUPS);
 		munmap(area, 2 * NR * ts_psize);
 	}
 	return bad;
@@ -234,7 +260,7 @@ static size_t forked(unsigned int round)
 	child_round = round;
 	bad += ts_expect(!ts_child(child, NULL, TIMEOUT), "child to end with 0");
 	bad += verify(mem, round, 0, 0, 1);
-	bad += unfold(mem, round);
+	bad += unfold(mem, round, 0);
 	ts_unmap(mem, NR);
 	return bad;
 }
@@ -253,7 +279,7 @@ static size_t made_small(unsigned int round)
 	ts_write_file("/sys/kernel/debug/split_huge_pages", cmd);
 	bad += ts_expect(ts_folio_pages(mem) < GROUP, "the folios to be split");
 	bad += verify(mem, round, 0, 0, 1);
-	bad += unfold(mem, round);
+	bad += unfold(mem, round, 0);
 	ts_unmap(mem, NR);
 	return bad;
 }
@@ -267,8 +293,12 @@ static int rounds(size_t (*fn)(unsigned int round))
 		return ts_skip("contiguous PTEs are not for groups of 16 pages");
 	ts_thp_set("hugepages-2048kB/enabled", "never");
 	ts_thp_set("hugepages-64kB/enabled", "madvise");
+	counts = ts_slow("__contpte_try_unfold", 0);
+	ts_be_slow(true);
 	for (round = 0; round < 4 && !bad; round++)
 		bad += fn(round);
+	ts_be_slow(false);
+	ts_slow(NULL, 0);
 	ts_thp_set("hugepages-64kB/enabled", "never");
 	ts_thp_set("hugepages-2048kB/enabled", "inherit");
 	return ts_result(bad);

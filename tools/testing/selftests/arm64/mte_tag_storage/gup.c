@@ -5,7 +5,6 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <sys/uio.h>
@@ -14,6 +13,7 @@
 #include "ts_common.h"
 
 #define NR	64
+#define POS	(48UL << 20)	/* behind what other tests use for swap */
 
 static char *mem;
 
@@ -145,41 +145,32 @@ static int by_vmsplice(void)
 	return ts_result(bad);
 }
 
-static int direct_file(char *name)
-{
-	int fd;
-
-	sprintf(name, "./mte_tag_storage.XXXXXX");
-	fd = mkstemp(name);
-	if (fd < 0)
-		return fd;
-	close(fd);
-	return open(name, O_RDWR | O_DIRECT);
-}
-
-/* O_DIRECT from and to pages that wait for their storage. */
+/* O_DIRECT from and to pages that wait: it pins them, and they still wait. */
 static int by_direct_io(void)
 {
 	size_t len = NR * ts_psize, bad = 0;
-	char name[64] = "";
-	int fd = direct_file(name);
+	char *data = ts_map(NR, TS_RW, 0);
+	int fd = open(TS_DISK, O_RDWR | O_DIRECT);
 	ssize_t n;
 
-	if (fd < 0) {
-		unlink(name);
-		return ts_skip("no O_DIRECT in this directory");
-	}
+	if (fd < 0)
+		return ts_skip("no O_DIRECT on " TS_DISK);
 	untouched(1);
-	n = write(fd, mem, len);
+	n = pwrite(fd, mem, len, POS);
 	bad += ts_expect(n == (ssize_t)len, "all data written, is %zd", n);
-	bad += finish(1);
+	bad += ts_none_touch(mem, 0, NR, 1);
+	ts_unmap(mem, NR);
+	n = pread(fd, data, len, POS);
+	bad += ts_expect(n == (ssize_t)len, "all data read, is %zd", n);
+	bad += ts_data_check(data, 0, NR, 1);
 
 	untouched(2);
-	n = pread(fd, mem, len, 0);
+	n = pread(fd, mem, len, POS);
 	bad += ts_expect(n == (ssize_t)len, "all data read, is %zd", n);
-	bad += finish(1);
+	bad += ts_none_touch(mem, 0, NR, 1);
+	ts_unmap(mem, NR);
+	ts_unmap(data, NR);
 	close(fd);
-	unlink(name);
 	return ts_result(bad);
 }
 
@@ -211,7 +202,7 @@ static const struct ts_case cases[] = {
 	{ "process_vm_readv() and process_vm_writev()", by_process_vm, 0 },
 	{ "/proc/self/mem", by_proc_mem, 0 },
 	{ "vmsplice()", by_vmsplice, 0 },
-	{ "O_DIRECT", by_direct_io, 0 },
+	{ "O_DIRECT", by_direct_io, TS_NEED_DISK },
 	{ "read() into a shared page", in_forked, 0 },
 };
 

@@ -2,7 +2,7 @@
 /*
  * Memory that is pinned for a long time, as an io_uring buffer, does not stay in
  * tag storage: it is moved out before. Such memory can become tagged later, and
- * a child gets a copy of its data and tags.
+ * a child gets a copy of its data and tags, also while tag storage is in use.
  */
 #include <errno.h>
 #include <linux/stddef.h>
@@ -15,10 +15,12 @@
 #include "ts_common.h"
 
 #define NR	64
+#define FORKS	8
 #define TIMEOUT	120
 #define SKIP	77
 
 static char *mem;
+static unsigned long pfns[NR];	/* of its pages, pinned */
 
 /* A ring that holds a pin on the pages; -1 if that is not possible. */
 static int pin(char *addr, size_t nr)
@@ -145,36 +147,82 @@ static int pinned_untouched(void)
 	return ts_result(bad);
 }
 
-static int child(void *arg)
+/* The copies of a child are not the pages of its parent, and stay for long. */
+static int child(unsigned long seed, int go)
 {
-	unsigned long seed = (unsigned long)arg;
-	size_t bad;
+	size_t bad, same = 0, i;
+	char end;
 
-	bad = ts_check(mem, 0, NR, 1);
+	for (i = 0; i < NR; i++)
+		same += ts_pfn(mem + i * ts_psize) == pfns[i];
+	/* None of these numbers is known without root. */
+	bad = ts_expect(!same || geteuid(), "fork() to copy all, %zu are not",
+			same);
+	bad += ts_check(mem, 0, NR, 1);
 	ts_write(mem, 0, NR, seed);
+	bad += ts_check(mem, 0, NR, seed);
+	bad += read(go, &end, 1) != 0;
 	bad += ts_check(mem, 0, NR, seed);
 	return bad != 0;
 }
 
-/* fork() copies pinned pages at once, with locks held. */
-static int forked(void)
+/* Children that live until all are there: each has other memory. */
+static size_t fork_all(void)
 {
-	size_t bad = 0;
-	int fd, i;
+	pid_t pid[FORKS];
+	size_t bad = 0, i;
+	int go[2];
+
+	if (pipe(go))
+		return ts_expect(false, "a pipe");
+	for (i = 0; i < FORKS; i++) {
+		pid[i] = fork();
+		if (!pid[i]) {
+			close(go[1]);
+			_exit(child(2 + i, go[0]));
+		}
+		bad += ts_expect(pid[i] > 0, "fork() to succeed, not %s",
+				 strerror(errno));
+		bad += ts_check(mem, 0, NR, 1);
+	}
+	close(go[1]);
+	for (i = 0; i < FORKS; i++) {
+		if (pid[i] > 0)
+			bad += ts_expect(!ts_wait(pid[i], TIMEOUT),
+					 "child to end with 0");
+	}
+	close(go[0]);
+	return bad + ts_check(mem, 0, NR, 1);
+}
+
+/* fork() copies pinned pages at once, with locks held. */
+static int forked_when(size_t (*when)(size_t (*fn)(void)))
+{
+	size_t bad, i;
+	int fd;
 
 	mem = ts_map(NR, TS_RWT, 0);
 	ts_write(mem, 0, NR, 1);
 	fd = pin(mem, NR);
 	if (fd < 0)
 		return ts_skip("no io_uring buffers");
-	for (i = 0; i < 8; i++) {
-		bad += ts_expect(!ts_child(child, (void *)(2UL + i), TIMEOUT),
-				 "child to end with 0");
-		bad += ts_check(mem, 0, NR, 1);
-	}
+	for (i = 0; i < NR; i++)
+		pfns[i] = ts_pfn(mem + i * ts_psize);
+	bad = when ? when(fork_all) : fork_all();
 	close(fd);
 	ts_unmap(mem, NR);
 	return ts_result(bad);
+}
+
+static int forked(void)
+{
+	return forked_when(NULL);
+}
+
+/* Of what the children get, all storage has data that must be moved away. */
+static int forked_used(void)
+{
+	return forked_when(ts_while_lent);
 }
 
 static int child_untouched(void *arg)
@@ -217,6 +265,8 @@ static const struct ts_case cases[] = {
 	{ "tagged after it is pinned", tagged_later, 0 },
 	{ "pinned before the first access", pinned_untouched, 0 },
 	{ "fork", forked, 0 },
+	{ "fork, tag storage in use", forked_used,
+	  TS_NEED_ROOT | TS_NEED_COUNTERS | TS_NEED_REGIONS },
 	{ "fork before the first access", forked_untouched, 0 },
 };
 

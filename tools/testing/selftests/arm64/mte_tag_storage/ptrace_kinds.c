@@ -5,6 +5,10 @@
  * huge page, shared, read-only, swapped out; and across pages. The traced process
  * finds the tags that were written, beside its data, and whoever had data in the
  * storage finds it unchanged.
+ *
+ * The same on pages that are PROT_NONE and PROT_MTE, where no access of the
+ * process itself takes the storage: tags that were written before are there,
+ * all others are zero, and what is written is there once they are accessible.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -28,10 +32,15 @@
 #define PAIRS		16
 #define GRANULES	(ts_psize / TS_GRANULE)
 #define SEED		1
+#define OLD		2	/* of tags that are there before */
+#define NONE		(PROT_NONE | PROT_MTE)
 #define SKIP		77
 #define NEED		(TS_NEED_ROOT | TS_NEED_COUNTERS | TS_NEED_REGIONS)
 
 static char *mem;
+
+/* The last mprotect() before the access. */
+static int prot;
 
 /* What a child tells of its memory, in shared memory. */
 static struct pairs {
@@ -105,7 +114,7 @@ static int fill_covered(void)
 	if (fill())
 		return SKIP;
 	for (i = 0; i < pairs->nr; i++)
-		ts_protect(pairs->ballast.mem, pairs->covered[i], 1, TS_RWT);
+		ts_protect(pairs->ballast.mem, pairs->covered[i], 1, prot);
 	return 0;
 }
 
@@ -116,7 +125,7 @@ static int fill_storage(void)
 	if (fill())
 		return SKIP;
 	for (i = 0; i < pairs->nr; i++)
-		ts_protect(pairs->ballast.mem, pairs->storage[i], 1, TS_RWT);
+		ts_protect(pairs->ballast.mem, pairs->storage[i], 1, prot);
 	return 0;
 }
 
@@ -125,6 +134,7 @@ static int check_covered(void)
 	size_t i, bad = 0;
 
 	for (i = 0; i < pairs->nr; i++) {
+		ts_protect(pairs->ballast.mem, pairs->covered[i], 1, TS_RWT);
 		bad += ts_check(pairs->ballast.mem, pairs->covered[i], 1, SEED);
 		bad += ts_data_check(pairs->ballast.mem, pairs->storage[i], 1,
 				     SEED);
@@ -141,6 +151,7 @@ static int check_storage(void)
 	for (i = 0; i < pairs->nr; i++) {
 		char *page = pairs->ballast.mem + pairs->storage[i] * ts_psize;
 
+		ts_protect(pairs->ballast.mem, pairs->storage[i], 1, TS_RWT);
 		bad += ts_expect(!ts_storage_of(regions, nr, ts_pfn(page)),
 				 "no tagged page in tag storage");
 		bad += ts_check(pairs->ballast.mem, pairs->storage[i], 1, SEED);
@@ -175,22 +186,41 @@ static int under_pressure(int (*prepare)(void), int (*check)(void),
 	ksft_print_msg("%zu pages in %.3f s, %ld blocks moved, %ld faults\n",
 		       pairs->nr, ts_now() - start, after.moved - before.moved,
 		       after.none_fault - before.none_fault);
+	/* Storage of its own is taken with or without a fault. */
 	if (check == check_covered)
 		bad += ts_expect(after.moved > before.moved,
 				 "metadata_reserve_moved to grow");
-	bad += ts_expect(after.none_fault > before.none_fault,
-			 "metadata_none_fault to grow");
+	else
+		bad += ts_expect(prot == NONE ||
+				 after.none_fault > before.none_fault,
+				 "metadata_none_fault to grow");
 	return ts_result(bad + ts_let_go(pid));
 }
 
 static int storage_in_use(void)
 {
+	prot = TS_RWT;
 	pairs = (struct pairs *)ts_map(4, TS_RW, MAP_SHARED);
 	return under_pressure(fill_covered, check_covered, pairs->covered);
 }
 
 static int in_storage(void)
 {
+	prot = TS_RWT;
+	pairs = (struct pairs *)ts_map(4, TS_RW, MAP_SHARED);
+	return under_pressure(fill_storage, check_storage, pairs->storage);
+}
+
+static int none_storage_in_use(void)
+{
+	prot = NONE;
+	pairs = (struct pairs *)ts_map(4, TS_RW, MAP_SHARED);
+	return under_pressure(fill_covered, check_covered, pairs->covered);
+}
+
+static int none_in_storage(void)
+{
+	prot = NONE;
 	pairs = (struct pairs *)ts_map(4, TS_RW, MAP_SHARED);
 	return under_pressure(fill_storage, check_storage, pairs->storage);
 }
@@ -340,6 +370,81 @@ static int across(void)
 	return ts_result(bad);
 }
 
+/* The first half has tags, the other half never was tagged. */
+static int none_prepare(void)
+{
+	ts_data_write(mem, 0, NR, SEED);
+	ts_protect(mem, 0, NR / 2, TS_RWT);
+	ts_tags_write(mem, 0, NR / 2, OLD);
+	ts_protect(mem, 0, NR, NONE);
+	return 0;
+}
+
+static int check_accessible(void)
+{
+	ts_protect(mem, 0, NR, TS_RWT);
+	return ts_check(mem, 0, NR, SEED) != 0;
+}
+
+/* By and by: with a first look, without one, and all of them once more. */
+static size_t access_none(pid_t pid)
+{
+	size_t page, bad = 0;
+
+	for (page = 0; page < NR && !bad; page++) {
+		if (page % 4)
+			bad += peek(pid, mem, page, page < NR / 2 ? OLD : 0);
+		bad += poke(pid, mem, page, SEED);
+		bad += peek(pid, mem, page, SEED);
+	}
+	for (page = 0; page < NR && !bad; page++)
+		bad += peek(pid, mem, page, SEED);
+	return bad;
+}
+
+/* Pages of the process alone. */
+static size_t own_none(void)
+{
+	size_t bad;
+	pid_t pid;
+
+	mem = ts_map(NR, TS_RW, 0);
+	pid = ts_traced(none_prepare, check_accessible);
+	bad = access_none(pid);
+	bad += ts_let_go(pid);
+	ts_unmap(mem, NR);
+	return bad;
+}
+
+/* Pages that both have: what is written goes to a copy. */
+static size_t inherited_none(void)
+{
+	size_t bad;
+	pid_t pid;
+
+	mem = ts_map(NR, TS_RW, 0);
+	none_prepare();
+	pid = ts_traced(NULL, check_accessible);
+	bad = access_none(pid);
+	bad += ts_let_go(pid);
+	ts_protect(mem, 0, NR, TS_RWT);
+	bad += ts_tags_check(mem, 0, NR / 2, OLD);
+	bad += ts_tags_zero(mem, NR / 2, NR / 2);
+	bad += ts_data_check(mem, 0, NR, SEED);
+	ts_unmap(mem, NR);
+	return bad;
+}
+
+static const struct ts_way none_ways[] = {
+	{ "pages of its own", own_none },
+	{ "pages shared with its parent", inherited_none },
+};
+
+static int no_access(void)
+{
+	return ts_result(ts_all_ways(none_ways, ARRAY_SIZE(none_ways)));
+}
+
 static const struct ts_case cases[] = {
 	{ "storage in use as data", storage_in_use, NEED },
 	{ "pages in tag storage", in_storage, NEED },
@@ -348,6 +453,9 @@ static const struct ts_case cases[] = {
 	{ "read-only pages", read_only, 0 },
 	{ "swapped out pages", in_swap, TS_NEED_SWAP },
 	{ "a page and a half at once", across, 0 },
+	{ "PROT_NONE pages", no_access, 0 },
+	{ "PROT_NONE pages, storage in use", none_storage_in_use, NEED },
+	{ "PROT_NONE pages in tag storage", none_in_storage, NEED },
 };
 
 int main(void)

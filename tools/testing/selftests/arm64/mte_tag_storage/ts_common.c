@@ -1213,13 +1213,20 @@ bool ts_run_on(int cpu)
 	return !sched_setaffinity(0, sizeof(set), &set);
 }
 
+/* A kernel that can delay functions must know this one. */
 static bool set_delay(const char *function, unsigned int usec, const char *name)
 {
 	char line[128] = "\n";
+	int ret;
 
 	if (function)
 		snprintf(line, sizeof(line), "%s %u %s\n", function, usec, name);
-	return !ts_write_file(DELAY_FILE, line);
+	ret = ts_write_file(DELAY_FILE, line);
+	if (ret && !access(DELAY_FILE, W_OK))
+		ksft_exit_fail_msg("no delay of %s: %s\n",
+				   function ? function : "nothing",
+				   strerror(-ret));
+	return !ret;
 }
 
 /*

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * userfaultfd on tagged memory: pages that it copies, fills with zero, maps or
- * moves in have the right data and tags, wherever their tag storage is at that
- * time; and write protection by it survives the wait for tag storage.
+ * moves in have the right data and tags, also where they wait for their tag
+ * storage; and write protection by it survives that wait.
  */
 #define _GNU_SOURCE
 #include <errno.h>
