@@ -6,10 +6,13 @@
  * somebody who wants large pages in memory that is all in pieces. (migrate.c
  * has the one that is asked for by sysctl.)
  */
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
+#include <sys/mman.h>
 
 #include "ts_common.h"
 
@@ -72,6 +75,9 @@ static void in_pieces(void)
 		for (; page < end; page++)
 			ts_data_write(mem, page, 1, SEED);
 	}
+	/* What is swapped out is not moved. */
+	if (mlock(mem, NR * ts_psize))
+		ksft_exit_fail_msg("mlock: %s\n", strerror(errno));
 	for (i = 0; i < nr_pieces; i += CHUNK)
 		madvise(pieces + i * ts_psize, CHUNK / 2 * ts_psize,
 			MADV_DONTNEED);
@@ -89,12 +95,8 @@ static size_t moved(void)
 {
 	size_t i, nr = 0;
 
-	/* Swapped out is not moved. */
-	for (i = 0; i < NR; i++) {
-		unsigned long pfn = ts_pfn(mem + i * ts_psize);
-
-		nr += pfn && pfn != pfns[i];
-	}
+	for (i = 0; i < NR; i++)
+		nr += ts_pfn(mem + i * ts_psize) != pfns[i];
 	return nr;
 }
 
@@ -126,8 +128,9 @@ static size_t by_daemon(void)
 static bool stalled;
 
 /*
- * More huge pages than there are, again and again: after compaction has failed
- * it is put off for some attempts.
+ * As many huge pages as there is free memory, and more, which is more than are in
+ * one piece, again and again: after compaction has failed it is put off for some
+ * attempts.
  */
 static size_t by_request(void)
 {
@@ -137,7 +140,9 @@ static size_t by_request(void)
 	int i = 8;
 
 	do {
-		snprintf(nr, sizeof(nr), "%d", i);
+		ts_write_file(HUGEPAGES, "0");
+		snprintf(nr, sizeof(nr), "%ld",
+			 free_kb() * 1024 / (long)ts_huge_size() + i);
 		ts_write_file(HUGEPAGES, nr);
 		now = ts_vmstat("compact_stall");
 		i = i < 64 ? i + 8 : 8;
