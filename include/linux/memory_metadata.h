@@ -371,6 +371,11 @@ static inline vm_fault_t do_huge_pmd_metadata_none(struct vm_fault *vmf)
 	return 0;
 }
 
+static inline int metadata_require_page(struct page *page)
+{
+	return 0;
+}
+
 static inline gfp_t metadata_prep_page(struct page *page, unsigned int order,
 				       gfp_t gfp)
 {

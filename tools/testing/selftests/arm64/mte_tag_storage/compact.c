@@ -210,7 +210,7 @@ static int attempts(size_t (*move)(size_t (*compact)(void), size_t *nr),
 	stalled = compact != by_request;
 	for (i = 0; i < 7 && !bad && (nr < 16 || !stalled); i++)
 		bad += move(compact, &nr);
-	ksft_print_msg("%zu pages moved, %d attempts in %.1f s\n", nr, i,
+	ksft_print_msg("%zu pages moved, tried %d times in %.1f s\n", nr, i,
 		       ts_now() - start);
 	bad += ts_expect(stalled, "direct compaction");
 	return ts_result(bad + ts_expect(nr >= 16, "16 pages to be moved"));
