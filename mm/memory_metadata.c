@@ -816,25 +816,6 @@ static void drain_lru_batches(struct page *page)
 		lru_add_drain_all();
 }
 
-/**
- * metadata_require_page - make sure of the storage of a page in use
- * @page: the page, with a reference
- *
- * For access to metadata otherwise than by a mapping. A page that cannot have
- * storage is replaced, wherever it is mapped.
- *
- * Context: may sleep and wait for folio locks.
- * Return: 0; -EAGAIN if there is another page now, to be looked up again; or
- * -EBUSY if the storage cannot be had, and the page cannot be replaced.
- */
-int metadata_require_page(struct page *page)
-{
-	if (!arch_metadata_reserve(page, GFP_HIGHUSER_MOVABLE))
-		return 0;
-	drain_lru_batches(page);
-	return replace_page(page) ? -EAGAIN : -EBUSY;
-}
-
 /* Get back a page that was mapped; it may have become anything meanwhile. */
 static bool get_page_again(struct page *page)
 {
@@ -873,6 +854,30 @@ static bool wait_for_unpin(struct page *page, unsigned long timeout)
 	}
 	put_page(page);
 	return true;
+}
+
+/**
+ * metadata_require_page - make sure of the storage of a page in use
+ * @page: the page, with a reference, which is dropped on failure
+ *
+ * For access to metadata otherwise than by a mapping. A page that cannot have
+ * storage is replaced, wherever it is mapped.
+ *
+ * Context: may sleep and wait for folio locks; for a second if both the page and
+ * its storage are pinned.
+ * Return: 0; -EAGAIN if there may be another page now, to be looked up again; or
+ * -EBUSY if both stay pinned.
+ */
+int metadata_require_page(struct page *page)
+{
+	if (!arch_metadata_reserve(page, GFP_HIGHUSER_MOVABLE))
+		return 0;
+	drain_lru_batches(page);
+	if (replace_page(page)) {
+		put_page(page);
+		return -EAGAIN;
+	}
+	return wait_for_unpin(page, HZ) ? -EAGAIN : -EBUSY;
 }
 
 /*

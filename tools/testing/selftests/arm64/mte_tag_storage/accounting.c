@@ -3,8 +3,11 @@
  * All numbers that the kernel shows of tag storage agree, with no tagged memory,
  * with some, and after it is gone:
  *  - meminfo, vmstat, zoneinfo, pagetypeinfo and the regions file;
- *  - blocks taken less blocks given back are the blocks that are reserved.
+ *  - blocks taken less blocks given back are the blocks that are reserved;
+ *  - each page of tag storage is free, reserved or data, also where some of a
+ *    block could be taken and some not.
  */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,6 +15,16 @@
 #include "ts_common.h"
 
 #define NR	16384
+#define FEW	512
+
+/* Further bits of /proc/kpageflags. */
+#define KPF_LRU		0x20UL
+#define KPF_RESERVED	0x100000000UL
+
+/* What the pages of tag storage are, by their flags. */
+struct kinds {
+	long stay, free, data, bare, other;
+};
 
 static struct ts_region regions[32];
 static int nr_regions;
@@ -195,6 +208,154 @@ static int system_ram(void)
 	return ts_result(bad);
 }
 
+/* No flag but METADATA is that of a page that is reserved for tags. */
+static void count_kind(unsigned long flags, struct kinds *k)
+{
+	if (flags & KPF_RESERVED)
+		k->stay++;
+	else if (flags & TS_KPF_BUDDY)
+		k->free++;
+	else if (flags & KPF_LRU)
+		k->data++;
+	else if (!(flags & ~TS_KPF_METADATA))
+		k->bare++;
+	else
+		k->other++;
+}
+
+static bool count_region(int fd, const struct ts_region *r, struct kinds *k)
+{
+	unsigned long pfn = r->tag_pfn, end = pfn + r->tag_pages, flags[512];
+	ssize_t i, got;
+
+	for (; pfn < end; pfn += got) {
+		got = end - pfn < 512 ? end - pfn : 512;
+		got = pread(fd, flags, got * 8, pfn * 8) / 8;
+		if (got <= 0)
+			return false;
+		for (i = 0; i < got; i++)
+			count_kind(flags[i], k);
+	}
+	return true;
+}
+
+/* False if that cannot be read. @pinned: how many pages are never lent. */
+static bool count_kinds(struct kinds *k, long *pinned)
+{
+	int i, fd = open("/proc/kpageflags", O_RDONLY);
+	bool ok = fd >= 0;
+
+	*pinned = 0;
+	nr_regions = ts_regions(regions, ARRAY_SIZE(regions));
+	for (i = 0; i < nr_regions && ok; i++) {
+		*pinned += regions[i].pinned * regions[i].block_pages;
+		ok = count_region(fd, &regions[i], k);
+	}
+	if (fd >= 0)
+		close(fd);
+	return ok;
+}
+
+/*
+ * A page that was taken and forgotten looks as if it were reserved, or still has
+ * flags of the data it held; one that was given away twice is free and reserved.
+ * Data compressed by zram or zswap has no flag at all or an odd one: what of it
+ * lies in tag storage is not known.
+ */
+static size_t check_kinds(bool report)
+{
+	long pinned, reserved, compressed;
+	struct kinds k = { };
+	size_t bad;
+
+	/* What is in a per-CPU batch has not got on the LRU yet. */
+	ts_write_file("/proc/sys/vm/drop_caches", "1");
+	ts_fold();
+	if (!count_kinds(&k, &pinned))
+		return ts_expect(!report, "/proc/kpageflags of tag storage");
+	reserved = ts_vmstat("nr_metadata_reserved");
+	compressed = ts_vmstat("nr_zspages");
+	if (compressed < 0)
+		compressed = 0;
+
+	bad = ts_differ(report, "pages never lent", k.stay,
+			"pages of pinned blocks", pinned);
+	bad += ts_differ(report, "pages free by their flags", k.free,
+			 "vmstat free", ts_vmstat("nr_free_metadata"));
+	bad += k.bare < reserved || k.bare + k.other > reserved + compressed;
+	if (bad && report)
+		ksft_print_msg("%ld data, %ld bare, %ld other; %ld reserved, <= %ld zspages\n",
+			       k.data, k.bare, k.other, reserved, compressed);
+	return bad;
+}
+
+/* Data in all of tag storage, some of which is moved. */
+static size_t kinds_lent(void)
+{
+	struct ts_ballast ballast = { };
+	size_t bad;
+	char *mem;
+
+	ts_lend(&ballast, 4);
+	bad = ts_expect(ts_agree(check_kinds), "no page lost with data");
+	mem = ts_map(NR, TS_RWT, 0);
+	ts_write(mem, 0, NR, 1);
+	bad += ts_expect(ts_agree(check_kinds), "no page lost with data moved");
+	bad += ts_check(mem, 0, NR, 1);
+	ts_unmap(mem, NR);
+	bad += ts_lent_check(&ballast);
+	ts_ballast_free(&ballast);
+	bad += ts_expect(ts_agree(check_kinds), "no page lost without data");
+	return bad;
+}
+
+/* Keep the first half of the data. */
+static void halve(struct ts_ballast *b)
+{
+	size_t i, kept = 0;
+
+	b->lent /= 2;
+	for (i = 0; i < b->nr && kept < b->lent; i++)
+		kept += ts_pfn(b->mem + i * ts_psize) ||
+			ts_swapped(b->mem, i, 1);
+	madvise(b->mem + i * ts_psize, (b->nr - i) * ts_psize, MADV_DONTNEED);
+}
+
+/*
+ * Every fourth page of half of tag storage cannot be moved. A larger block is
+ * taken up to that page, and then given back; tags find a block elsewhere.
+ */
+static size_t kinds_pinned(void)
+{
+	struct ts_ballast ballast = { };
+	size_t bad;
+	char *mem;
+
+	ts_lend(&ballast, 1);
+	halve(&ballast);
+	ts_lent_pin(&ballast);
+	mem = ts_map(FEW, TS_RWT, 0);
+	madvise(mem, FEW * ts_psize, MADV_NOHUGEPAGE);
+	ts_write(mem, 0, FEW, 1);
+	bad = ts_expect(ts_agree(check_kinds), "no page lost with pinned data");
+	bad += ts_check(mem, 0, FEW, 1);
+	ts_unmap(mem, FEW);
+	bad += ts_lent_check(&ballast);
+	ts_lent_unpin();
+	ts_ballast_free(&ballast);
+	bad += ts_expect(ts_agree(check_kinds), "no page lost without pins");
+	return bad;
+}
+
+static int kinds(void)
+{
+	size_t bad = all_states(check_kinds);
+
+	bad += kinds_lent();
+	bad += kinds_pinned();
+	return ts_result(bad);
+}
+
 static const struct ts_case cases[] = {
 	{ "the files agree", files, TS_NEED_COUNTERS },
 	{ "free and reserved are within the total", sum, TS_NEED_COUNTERS },
@@ -204,6 +365,8 @@ static const struct ts_case cases[] = {
 	  TS_NEED_COUNTERS | TS_NEED_REGIONS },
 	{ "part of free and of total memory", mem_free, TS_NEED_COUNTERS },
 	{ "part of System RAM", system_ram, TS_NEED_ROOT | TS_NEED_REGIONS },
+	{ "no page is lost", kinds,
+	  TS_NEED_ROOT | TS_NEED_COUNTERS | TS_NEED_REGIONS },
 };
 
 int main(void)

@@ -2,7 +2,8 @@
 /*
  * Shared memory that MADV_COLLAPSE makes one huge page keeps data and tags in
  * all of its mappings, tagged or not, with pages that wait for tag storage, are
- * swapped out, or are not there. What was not there has zero tags.
+ * swapped out, or are not there. What was not there has zero tags. Where the
+ * storage of the huge page cannot be had, all stays as it is.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -16,13 +17,14 @@
 		 TS_NEED_REGIONS)
 #define TRIES	50
 #define TIMEOUT	120
+#define FILES	16
 
 static size_t huge, nr;
 static char *tagged, *plain;
 static int fd;
 
 /* What was used stays until the end, so that what follows is other memory. */
-static char *kept[16];
+static char *kept[FILES];
 static int nr_kept;
 
 /* A file of base pages, with and without PROT_MTE. */
@@ -46,6 +48,12 @@ static size_t end(void)
 	kept[nr_kept++] = tagged;
 	close(fd);
 	return bad;
+}
+
+static void free_kept(void)
+{
+	while (nr_kept)
+		ts_unmap(kept[--nr_kept], nr);
 }
 
 static size_t must_collapse(char *mem)
@@ -165,8 +173,7 @@ static size_t all_ways(void)
 	huge = ts_huge_size();
 	nr = huge / ts_psize;
 	bad = ts_all_ways(way, ARRAY_SIZE(way));
-	while (nr_kept)
-		ts_unmap(kept[--nr_kept], nr);
+	free_kept();
 	return bad;
 }
 
@@ -180,9 +187,94 @@ static int storage_used(void)
 	return ts_result(ts_while_lent(all_ways));
 }
 
+/* A file that had its tag storage before that was used up. */
+static struct held {
+	char *tagged, *plain;
+	int fd;
+	bool huge;
+} held[FILES];
+
+static size_t check_held(const struct held *h, unsigned long seed)
+{
+	return ts_check(h->tagged, 0, nr, seed) +
+	       ts_data_check(h->plain, 0, nr, seed);
+}
+
+static void hold(struct held *h, unsigned long seed)
+{
+	begin();
+	ts_write(tagged, 0, nr, seed);
+	ts_load(plain);
+	h->tagged = tagged;
+	h->plain = plain;
+	h->fd = fd;
+}
+
+/* Success or a refusal that changes nothing. Counts those for want of storage. */
+static size_t may_collapse(struct held *h, unsigned long seed, size_t *refused)
+{
+	int err = madvise(h->tagged, huge, MADV_COLLAPSE) ? errno : 0;
+	size_t bad, pages;
+
+	bad = ts_expect(!err || err == ENOMEM || err == EAGAIN || err == EBUSY,
+			"another refusal than: %s", strerror(err));
+	*refused += err == ENOMEM;
+	bad += check_held(h, seed);
+	pages = ts_folio_pages(h->tagged);
+	h->huge = pages == nr;
+	bad += ts_expect(err || h->huge, "a huge page if it says so");
+	bad += ts_expect(err != ENOMEM || pages == 1,
+			 "base pages after a refusal, not a folio of %zu", pages);
+	return bad;
+}
+
+/* When the pins are gone, by either of the mappings. */
+static size_t collapse_held(struct held *h, unsigned long seed)
+{
+	size_t bad = 0;
+
+	tagged = h->tagged;
+	plain = h->plain;
+	fd = h->fd;
+	if (!h->huge)
+		bad += must_collapse(seed % 2 ? plain : tagged);
+	bad += check_held(h, seed);
+	return bad + end();
+}
+
+static int storage_pinned(void)
+{
+	struct ts_ballast ballast = { };
+	size_t bad = 0, i, refused = 0;
+
+	huge = ts_huge_size();
+	nr = huge / ts_psize;
+	for (i = 0; i < FILES; i++)
+		hold(&held[i], i);
+	ts_lend(&ballast, 4);
+	ts_lent_pin(&ballast);
+	for (i = 0; i < FILES; i++)
+		bad += may_collapse(&held[i], i, &refused);
+	/* A page of one must not have been left to another. */
+	for (i = 0; i < FILES; i++)
+		bad += check_held(&held[i], i);
+	bad += ts_lent_check(&ballast);
+	ksft_print_msg("%zu of %u refused\n", refused, FILES);
+	bad += ts_expect(refused, "some to be refused");
+
+	ts_lent_unpin();
+	for (i = 0; i < FILES; i++)
+		bad += collapse_held(&held[i], i);
+	bad += ts_lent_check(&ballast);
+	free_kept();
+	ts_ballast_free(&ballast);
+	return ts_result(bad);
+}
+
 static const struct ts_case cases[] = {
 	{ "tag storage free", storage_free, NEED },
 	{ "tag storage in use", storage_used, NEED },
+	{ "tag storage pinned", storage_pinned, NEED },
 };
 
 int main(void)

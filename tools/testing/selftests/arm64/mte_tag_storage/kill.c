@@ -7,16 +7,23 @@
  * A process with two threads makes memory tagged, while tag storage is in use as
  * data. How long that takes is measured once; then it is started again and again,
  * and killed a bit later each time.
+ *
+ * Another one takes tagged memory until there is no more: the OOM killer ends it
+ * and nothing else.
  */
 #include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
+#include <sys/swap.h>
 #include <sys/wait.h>
 
 #include "ts_common.h"
 
 #define NR		256
 #define WAIT		30
+#define OOM_WAIT	60
 #define KILLS		16	/* amid each kind of work */
 #define MAX_KILLS	(8 * KILLS)
 #define LINGER		150000	/* µs; by then blocks without pages are given back */
@@ -240,9 +247,102 @@ static int exited(void)
 	return ts_result(bad);
 }
 
+/* The one swap area there is, or "". False if that is not all. */
+static bool find_swap(char *path, size_t size, int *flags)
+{
+	char buf[512] = "", *line, *prio;
+	int value;
+
+	path[0] = '\0';
+	ts_read_file("/proc/swaps", buf, sizeof(buf));
+	line = strchr(buf, '\n');
+	if (!line || !line[1])
+		return true;
+	line++;
+	prio = strrchr(line, '\t');
+	value = prio ? atoi(prio) : -1;
+	*flags = value < 0 ? 0 : SWAP_FLAG_PREFER | value;
+	if (!prio || strchr(line, '\n')[1])
+		return false;
+	line[strcspn(line, " \t")] = '\0';
+	return snprintf(path, size, "%s", line) < (int)size;
+}
+
+/* More tagged memory than there is. */
+static int oom_child(void *arg)
+{
+	size_t max = ts_meminfo("MemTotal") * 1024 / ts_psize, page;
+
+	(void)arg;
+	if (ts_write_file("/proc/self/oom_score_adj", "1000"))
+		return 1;
+	mem = ts_map(max, TS_RWT, MAP_NORESERVE);
+	madvise(mem, max * ts_psize, MADV_NOHUGEPAGE);
+	for (page = 0; page + NR <= max; page += NR)
+		ts_write(mem, page, NR, 2);
+	return 0;
+}
+
+/* The parent has tags, and data in a quarter of tag storage. */
+static size_t until_oom(void)
+{
+	long ooms = ts_vmstat("oom_kill");
+	struct ts_counters before, after;
+	size_t bad;
+	int status;
+	char *tags;
+
+	tags = ts_map(NR, TS_RWT, 0);
+	ts_write(tags, 0, NR, 1);
+	ts_lend(&ballast, 1);
+	ts_counters(&before);
+	status = ts_child(oom_child, NULL, OOM_WAIT);
+	ts_counters(&after);
+	bad = ts_expect(status == 128 + SIGKILL, "an end by SIGKILL, not %d",
+			status);
+	ooms = ts_vmstat("oom_kill") - ooms;
+	bad += ts_expect(ooms == 1, "one OOM kill, not %ld", ooms);
+	bad += ts_expect(after.moved > before.moved, "data to be moved");
+	bad += ts_check(tags, 0, NR, 1);
+	bad += ts_lent_check(&ballast);
+	ts_ballast_free(&ballast);
+
+	/* There is tag storage for others again. */
+	mem = ts_map(4 * NR, TS_RWT, 0);
+	ts_write(mem, 0, 4 * NR, 3);
+	bad += ts_check(mem, 0, 4 * NR, 3);
+	bad += ts_check(tags, 0, NR, 1);
+	ts_unmap(mem, 4 * NR);
+	ts_unmap(tags, NR);
+	return bad;
+}
+
+/* Without swap: in RAM, as it is on test machines, it would only take longer. */
+static int out_of_memory(void)
+{
+	struct ts_counters before;
+	char path[256];
+	int flags = 0;
+	size_t bad;
+
+	if (!find_swap(path, sizeof(path), &flags))
+		return ts_skip("more than one swap area");
+	if (path[0] && swapoff(path))
+		return ts_skip("swapoff failed");
+	ts_counters(&before);
+	bad = until_oom();
+	bad += ts_expect(back_to(before.reserved),
+			 "%ld pages reserved as before, not %ld", before.reserved,
+			 ts_vmstat("nr_metadata_reserved"));
+	if (path[0])
+		bad += ts_expect(!swapon(path, flags), "swapon() to succeed");
+	return ts_result(bad);
+}
+
 static const struct ts_case cases[] = {
 	{ "SIGKILL", killed, NEED },
 	{ "exit", exited, TS_NEED_COUNTERS },
+	{ "out of memory", out_of_memory, NEED },
 };
 
 int main(void)

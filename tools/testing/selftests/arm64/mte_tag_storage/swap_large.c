@@ -209,9 +209,19 @@ static int test_64(void)
 	return test_size(64);
 }
 
+static int test_128(void)
+{
+	return test_size(128);
+}
+
 static int test_256(void)
 {
 	return test_size(256);
+}
+
+static int test_512(void)
+{
+	return test_size(512);
 }
 
 static int test_1024(void)
@@ -228,7 +238,9 @@ static const struct ts_case cases[] = {
 	{ "16 kB", test_16, TS_NEED_SWAP | TS_NEED_THP | TS_NEED_ROOT },
 	{ "32 kB", test_32, TS_NEED_SWAP | TS_NEED_THP | TS_NEED_ROOT },
 	{ "64 kB", test_64, TS_NEED_SWAP | TS_NEED_THP | TS_NEED_ROOT },
+	{ "128 kB", test_128, TS_NEED_SWAP | TS_NEED_THP | TS_NEED_ROOT },
 	{ "256 kB", test_256, TS_NEED_SWAP | TS_NEED_THP | TS_NEED_ROOT },
+	{ "512 kB", test_512, TS_NEED_SWAP | TS_NEED_THP | TS_NEED_ROOT },
 	{ "1024 kB", test_1024, TS_NEED_SWAP | TS_NEED_THP | TS_NEED_ROOT },
 	{ "2048 kB", test_2048, TS_NEED_SWAP | TS_NEED_THP | TS_NEED_ROOT },
 };

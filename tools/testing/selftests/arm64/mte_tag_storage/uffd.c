@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * userfaultfd on tagged memory: pages that it copies, fills with zero, maps or
- * moves in have the right data and tags, also where they wait for their tag
- * storage; and write protection by it survives that wait.
+ * moves in have the right data and tags, whether their tag storage is free or in
+ * use as data, also where they wait for it; and write protection by it survives
+ * that wait.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -44,6 +45,17 @@ static bool begin(char *mem, size_t nr, unsigned long mode,
 		return true;
 	close(uffd);
 	return false;
+}
+
+static bool can(unsigned long features)
+{
+	char *mem = ts_map(1, TS_RWT, 0);
+	bool ret = begin(mem, 1, UFFDIO_REGISTER_MODE_MISSING, features);
+
+	if (ret)
+		close(uffd);
+	ts_unmap(mem, 1);
+	return ret;
 }
 
 static int cannot(void)
@@ -124,7 +136,7 @@ static void handler(pthread_t *thread, bool start)
 }
 
 /* UFFDIO_COPY takes the data, and not the tags, of its source. */
-static int copy(void)
+static size_t copied(void)
 {
 	char *mem = ts_map(NR, TS_RWT, 0);
 	size_t bad = 0;
@@ -132,9 +144,7 @@ static int copy(void)
 
 	source = ts_map(NR, TS_RWT, 0);
 	ts_data_write(source, 0, NR, SEED);
-	if (!begin(mem, NR, UFFDIO_REGISTER_MODE_MISSING, 0))
-		return cannot();
-
+	begin(mem, NR, UFFDIO_REGISTER_MODE_MISSING, 0);
 	bad += ts_expect(!copy_in(mem, source, NR - 20), "UFFDIO_COPY");
 	bad += ts_data_check(mem, 0, NR - 20, SEED);
 	bad += ts_tags_zero(mem, 0, NR - 20);
@@ -151,10 +161,15 @@ static int copy(void)
 	close(uffd);
 	ts_unmap(source, NR);
 	ts_unmap(mem, NR);
-	return ts_result(bad);
+	return bad;
 }
 
-static int zeropage(void)
+static int copy(void)
+{
+	return can(0) ? ts_result(copied()) : cannot();
+}
+
+static size_t zeroed(void)
 {
 	char *mem = ts_map(NR, TS_RWT, 0);
 	struct uffdio_zeropage arg = {
@@ -162,8 +177,7 @@ static int zeropage(void)
 	};
 	size_t bad = 0, i;
 
-	if (!begin(mem, NR, UFFDIO_REGISTER_MODE_MISSING, 0))
-		return cannot();
+	begin(mem, NR, UFFDIO_REGISTER_MODE_MISSING, 0);
 	bad += ts_expect(!ioctl(uffd, UFFDIO_ZEROPAGE, &arg), "UFFDIO_ZEROPAGE");
 	bad += ts_tags_zero(mem, 0, NR);
 	for (i = 0; i < NR; i++)
@@ -172,7 +186,12 @@ static int zeropage(void)
 	bad += ts_check(mem, 0, NR, SEED);
 	close(uffd);
 	ts_unmap(mem, NR);
-	return ts_result(bad);
+	return bad;
+}
+
+static int zeropage(void)
+{
+	return can(0) ? ts_result(zeroed()) : cannot();
 }
 
 /* A page of a file, written before and never tagged, is mapped tagged. */
@@ -330,34 +349,75 @@ static size_t moved(char *from, size_t nr, bool waits)
 	return bad;
 }
 
-static int move(void)
+static size_t small_moved(void)
 {
 	char *mem = ts_map(NR, TS_RWT, 0);
 	size_t bad;
 
-	if (!begin(mem, NR, UFFDIO_REGISTER_MODE_MISSING, UFFD_FEATURE_MOVE))
-		return cannot();
-	close(uffd);
 	ts_write(mem, 0, NR, SEED);
 	bad = moved(mem, NR, false);
 	bad += moved(ts_map_none(NR, SEED), NR, true);
-	return ts_result(bad);
+	return bad;
 }
 
-static int move_huge(void)
+static int move(void)
+{
+	return can(UFFD_FEATURE_MOVE) ? ts_result(small_moved()) : cannot();
+}
+
+/* @none is a huge page that waits. */
+static size_t huge_moved(char *none)
 {
 	size_t size = ts_huge_size(), nr = size / ts_psize, bad;
-	char *mem = ts_map_none_huge(SEED);
+	char *mem;
 
-	if (!mem)
-		return ts_skip("got no huge page");
-	bad = moved(mem, nr, true);
-
+	bad = moved(none, nr, true);
 	mem = ts_map_huge(size);
 	ts_protect(mem, 0, nr, TS_RWT);
 	ts_write(mem, 0, nr, SEED);
 	bad += moved(mem, nr, false);
-	return ts_result(bad);
+	return bad;
+}
+
+static int move_huge(void)
+{
+	char *none = ts_map_none_huge(SEED);
+
+	if (!none)
+		return ts_skip("got no huge page");
+	return ts_result(huge_moved(none));
+}
+
+static size_t way_move(void)
+{
+	return can(UFFD_FEATURE_MOVE) ? small_moved() : 0;
+}
+
+/* Memory may have none that is whole. */
+static size_t way_move_huge(void)
+{
+	char *none = NULL;
+
+	if (!ts_missing(TS_NEED_THP) && can(UFFD_FEATURE_MOVE))
+		none = ts_map_none_huge(SEED);
+	return none ? huge_moved(none) : 0;
+}
+
+static size_t all_ways(void)
+{
+	static const struct ts_way way[] = {
+		{ "UFFDIO_COPY", copied },
+		{ "UFFDIO_ZEROPAGE", zeroed },
+		{ "UFFDIO_MOVE", way_move },
+		{ "UFFDIO_MOVE of a huge page", way_move_huge },
+	};
+
+	return ts_all_ways(way, ARRAY_SIZE(way));
+}
+
+static int storage_used(void)
+{
+	return can(0) ? ts_result(ts_while_lent(all_ways)) : cannot();
 }
 
 /* Where the one side is tagged and the other is not, nothing is moved. */
@@ -391,6 +451,8 @@ static const struct ts_case cases[] = {
 	{ "UFFDIO_MOVE", move, TS_NEED_ROOT },
 	{ "UFFDIO_MOVE of a huge page", move_huge, TS_NEED_ROOT | TS_NEED_THP },
 	{ "UFFDIO_MOVE between tagged and not", move_refused, TS_NEED_ROOT },
+	{ "tag storage in use", storage_used,
+	  TS_NEED_ROOT | TS_NEED_COUNTERS | TS_NEED_REGIONS },
 };
 
 int main(void)
