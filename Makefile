@@ -62,12 +62,12 @@ run: ## set up, build, boot, and show the memory won back beside tagged memory
 	@scripts/tree -u
 	@scripts/run
 
-test: ## set up, build, and run all tests, or T=NAME alone
+test: ## set up, build, and run the quick tests, or T=NAME alone
 	@scripts/setup
 	@scripts/tree -u
 	@scripts/test $(T)
 
-test-all: ## the same with the slow tests
+test-all: ## the same with the slow tests: hours
 	@scripts/setup
 	@scripts/tree -u
 	@scripts/test -a
@@ -77,7 +77,7 @@ selftests: ## the in-tree mm selftests on four kernels, as a table
 	@scripts/tree -u
 	@scripts/selftests
 
-mutants: ## a kernel without each hook, or M=NAME alone, and the test that notices
+mutants: ## break each hook, or M=NAME alone, and see the test that notices
 	@scripts/setup
 	@scripts/tree -u
 	@scripts/mutants $(M)
