@@ -24,7 +24,7 @@
 #define REPLACED	1500	/* objects, by each heap in each round */
 
 /* Free memory that is left, tag storage included. */
-#define LEAVE_KB	(8 * 1024)
+#define LEAVE_KB	(12 * 1024)
 
 /* What the heaps have, in percent of memory. */
 static const unsigned int phases[] = { 2, 5, 10, 20, 30, 40 };
@@ -285,6 +285,17 @@ static size_t heap_target(unsigned int heap_nr, unsigned int percent)
 	return share / 100 * swing[(rounds_done + heap_nr) % ARRAY_SIZE(swing)];
 }
 
+/* Memory that can be taken: not what was won by swapping in the last round. */
+static long spare_pages(void)
+{
+	static long swapped;
+	long before = swapped;
+
+	swapped = ts_meminfo("SwapTotal") - ts_meminfo("SwapFree");
+	return (ts_meminfo("MemFree") - LEAVE_KB - (swapped - before)) * 1024 /
+	       (long)ts_psize;
+}
+
 /* The hog has what the others leave. */
 static void adjust_hog(long pages)
 {
@@ -338,7 +349,7 @@ static void phase(unsigned int percent, unsigned int before)
 		usleep(1000 * 1000);
 		bench_end("mixed-load", 1);
 		ts_fold();
-		adjust_hog((ts_meminfo("MemFree") - LEAVE_KB) * 1024 / (long)ts_psize);
+		adjust_hog(spare_pages());
 		take_sample(percent, i >= SETTLED);
 		rounds_done++;
 	}
@@ -353,7 +364,7 @@ static void mixed(void)
 		heaps[i] = start(heap_round, i + 1);
 	hogs = start(hog_round, HEAPS + 1);
 	files = start(files_round, HEAPS + 2);
-	adjust_hog((ts_meminfo("MemFree") - LEAVE_KB) * 1024 / (long)ts_psize);
+	adjust_hog(spare_pages());
 	for (i = 0; i < ARRAY_SIZE(phases); i++) {
 		phase(phases[i], before);
 		before = phases[i];
