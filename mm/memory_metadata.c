@@ -708,6 +708,24 @@ static unsigned int same_entries(pte_t *ptep, pte_t pte, unsigned int max)
 	return nr;
 }
 
+/* set_ptes() for pages of several folios: it wants those of one at a time. */
+static void set_folio_ptes(struct mm_struct *mm, unsigned long addr,
+			   pte_t *ptep, pte_t pte, unsigned int nr)
+{
+	while (nr) {
+		struct page *page = pfn_to_page(pte_pfn(pte));
+		struct folio *folio = page_folio(page);
+		unsigned int run = min_t(unsigned int, nr, folio_nr_pages(folio) -
+					 folio_page_idx(folio, page));
+
+		set_ptes(mm, addr, ptep, pte, run);
+		pte = pte_advance_pfn(pte, run);
+		addr += run * PAGE_SIZE;
+		ptep += run;
+		nr -= run;
+	}
+}
+
 /*
  * Make the faulting entry accessible, and with it all others of its page table
  * whose storage is reserved already: storage covers many pages, and these are
@@ -742,7 +760,7 @@ static void restore_entries(struct vm_fault *vmf)
 		nr = same_entries(ptep, pte, nr);
 		if (!arch_metadata_join(page, &nr))
 			continue;
-		set_ptes(vma->vm_mm, addr, ptep, pte_mkaccessible(pte), nr);
+		set_folio_ptes(vma->vm_mm, addr, ptep, pte_mkaccessible(pte), nr);
 		update_mmu_cache_range(vmf, vma, addr, ptep, nr);
 		restored += nr;
 	}
