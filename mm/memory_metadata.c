@@ -708,17 +708,29 @@ static unsigned int same_entries(pte_t *ptep, pte_t pte, unsigned int max)
 	return nr;
 }
 
-/* set_ptes() for pages of several folios: it wants those of one at a time. */
-static void set_folio_ptes(struct mm_struct *mm, unsigned long addr,
+/*
+ * Make entries accessible whose pages, of one or several folios, have their
+ * storage. set_ptes() wants one folio at a time, and has to look for what else
+ * it could do with the entry; base pages need none of that.
+ */
+static void set_ready_ptes(struct mm_struct *mm, unsigned long addr,
 			   pte_t *ptep, pte_t pte, unsigned int nr)
 {
 	while (nr) {
 		struct page *page = pfn_to_page(pte_pfn(pte));
-		struct folio *folio = page_folio(page);
-		unsigned int run = min_t(unsigned int, nr, folio_nr_pages(folio) -
-					 folio_page_idx(folio, page));
+		unsigned int run = 1;
 
-		set_ptes(mm, addr, ptep, pte, run);
+		if (PageCompound(page)) {
+			struct folio *folio = page_folio(page);
+
+			run = min_t(unsigned int, nr, folio_nr_pages(folio) -
+				    folio_page_idx(folio, page));
+			set_ptes(mm, addr, ptep, pte, run);
+		} else {
+			while (run < nr && !PageCompound(nth_page(page, run)))
+				run++;
+			arch_metadata_set_ptes(mm, addr, ptep, pte, run);
+		}
 		pte = pte_advance_pfn(pte, run);
 		addr += run * PAGE_SIZE;
 		ptep += run;
@@ -760,7 +772,7 @@ static void restore_entries(struct vm_fault *vmf)
 		nr = same_entries(ptep, pte, nr);
 		if (!arch_metadata_join(page, &nr))
 			continue;
-		set_folio_ptes(vma->vm_mm, addr, ptep, pte_mkaccessible(pte), nr);
+		set_ready_ptes(vma->vm_mm, addr, ptep, pte_mkaccessible(pte), nr);
 		update_mmu_cache_range(vmf, vma, addr, ptep, nr);
 		restored += nr;
 	}

@@ -55,7 +55,11 @@ static __always_inline bool memory_metadata_enabled(void)
 	return static_branch_unlikely(&memory_metadata_key);
 }
 
-/* Implemented by the architecture. */
+/*
+ * Implemented by the architecture. In its asm/pgtable.h, beside what makes and
+ * tells metadata-none entries, is arch_metadata_set_ptes(): set_ptes() for base
+ * pages that have their storage, in place of metadata-none entries.
+ */
 bool arch_metadata_live(struct page *page);
 int arch_metadata_reserve(struct page *page, gfp_t gfp);
 int arch_metadata_reserve_pages(struct page *page, unsigned long nr, gfp_t gfp);
