@@ -104,6 +104,10 @@ static int fill(void)
 		ts_data_write(b->mem, covered, 1, SEED);
 	}
 	pairs->nr = i;
+	if (!i)
+		ksft_print_msg("%zu pages hold no pair, %ld kB available, %ld of storage free\n",
+			       b->nr, ts_meminfo("MemAvailable"),
+			       ts_meminfo("MetadataFree"));
 	return i ? 0 : SKIP;
 }
 

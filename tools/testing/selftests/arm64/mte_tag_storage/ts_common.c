@@ -186,6 +186,25 @@ const char *ts_missing(unsigned int need)
 	return NULL;
 }
 
+/*
+ * What a case wants of the machine is there. Some need luck as well, say with
+ * which pages are free, and skip without it: not before three tries.
+ */
+static int run_case(const struct ts_case *c)
+{
+	unsigned int tries = 3;
+	int result;
+
+	while (true) {
+		reports = 0;
+		result = c->fn();
+		if (result != KSFT_SKIP || !--tries)
+			return result;
+		ksft_print_msg("%s: %s, once more\n", c->name, skip_reason);
+		sleep(1);
+	}
+}
+
 int ts_main(const struct ts_case *cases, unsigned int nr)
 {
 	unsigned int i;
@@ -203,8 +222,7 @@ int ts_main(const struct ts_case *cases, unsigned int nr)
 			continue;
 		}
 
-		reports = 0;
-		result = cases[i].fn();
+		result = run_case(&cases[i]);
 		if (result == KSFT_SKIP)
 			ksft_test_result_skip("%s: %s\n", cases[i].name,
 					      skip_reason);
