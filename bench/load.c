@@ -6,7 +6,9 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -15,6 +17,10 @@
 
 /* Pages of which each fault is counted by itself. */
 #define NR_FAULTS	8192
+
+/* Of so many of them it is shown what happened meanwhile. */
+#define NR_WORST	16
+#define NR_EVENTS	192
 
 /* So much ordinary memory is free, at the most, when memory is short. */
 #define SHORT_KB	(6 * 1024)
@@ -102,6 +108,68 @@ static void print_distribution(const char *section, unsigned long *count, size_t
 	putchar('\n');
 }
 
+/* The events of /proc/vmstat; gauges are left out. */
+static size_t read_events(long *value, char (*name)[32])
+{
+	static char buf[16384];
+	size_t nr = 0;
+	char *line;
+
+	if (ts_read_file("/proc/vmstat", buf, sizeof(buf)) <= 0)
+		return 0;
+	for (line = strtok(buf, "\n"); line && nr < NR_EVENTS;
+	     line = strtok(NULL, "\n")) {
+		if (!strncmp(line, "nr_", 3) || !strncmp(line, "workingset_", 11))
+			continue;
+		sscanf(line, "%31s %ld", name[nr], &value[nr]);
+		nr++;
+	}
+	return nr;
+}
+
+/* What happened during the faults that took longest, least bad one first. */
+struct worst {
+	unsigned long count;
+	size_t page;
+	long events[NR_EVENTS];
+};
+
+static struct worst worst[NR_WORST];
+static char event_name[NR_EVENTS][32];
+
+static void note_worst(unsigned long count, size_t page)
+{
+	static long now[NR_EVENTS], before[NR_EVENTS];
+	size_t nr, i = 0;
+
+	memcpy(before, now, sizeof(now));
+	nr = read_events(now, event_name);
+	if (count <= worst[0].count)
+		return;
+	while (i + 1 < NR_WORST && worst[i + 1].count < count) {
+		worst[i] = worst[i + 1];
+		i++;
+	}
+	worst[i].count = count;
+	worst[i].page = page;
+	while (nr--)
+		worst[i].events[nr] = now[nr] - before[nr];
+}
+
+static void print_worst(void)
+{
+	size_t i, event;
+
+	for (i = 0; i < NR_WORST; i++) {
+		printf("# page %zu: %lu instructions", worst[i].page, worst[i].count);
+		for (event = 0; event < NR_EVENTS; event++)
+			if (worst[i].events[event])
+				printf(", %ld %s", worst[i].events[event],
+				       event_name[event]);
+		putchar('\n');
+	}
+}
+
 /* Tagged faults, each of them counted by itself. */
 static void each_fault(const char *section)
 {
@@ -116,14 +184,17 @@ static void each_fault(const char *section)
 		ksft_exit_fail_msg("no memory for the results\n");
 	bench_write((char *)count, NR_FAULTS * sizeof(*count) / ts_psize);
 	bench_open();
+	note_worst(0, 0);
 	bench_begin();
 	for (i = 0; i < NR_FAULTS; i++) {
 		bench_read(&begin);
 		bench_write(mem + i * ts_psize, 1);
 		count[i] = bench_since(&begin);
+		note_worst(count[i], i);
 	}
 	bench_end(section, NR_FAULTS);
 	print_distribution(section, count, NR_FAULTS);
+	print_worst();
 }
 
 static void lend_all(void)
