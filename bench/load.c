@@ -30,6 +30,17 @@
 
 static struct ts_ballast ballast;
 
+/* What memory is in use for, as far as the kernel tells. */
+static void print_meminfo(void)
+{
+	char buf[4096], *line;
+
+	if (ts_read_file("/proc/meminfo", buf, sizeof(buf)) <= 0)
+		return;
+	for (line = strtok(buf, "\n"); line; line = strtok(NULL, "\n"))
+		printf("# %s\n", line);
+}
+
 /* What there is, and what is left of it when per-cpu lists are empty. */
 static void all_memory(void)
 {
@@ -38,6 +49,7 @@ static void all_memory(void)
 	printf("value memory total=%ld free=%ld storage=%ld\n",
 	       ts_meminfo("MemTotal"), ts_meminfo("MemFree"),
 	       ts_meminfo("MetadataTotal"));
+	print_meminfo();
 }
 
 /*

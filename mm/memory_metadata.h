@@ -51,6 +51,14 @@ static inline bool metadata_free(struct zone *zone)
 	return false;
 }
 
+/* Free pages that are not storage, above the high watermark. */
+static inline long metadata_spare(struct zone *zone)
+{
+	return (long)zone_page_state(zone, NR_FREE_PAGES) -
+	       (long)zone_page_state(zone, NR_FREE_METADATA_PAGES) -
+	       (long)high_wmark_pages(zone);
+}
+
 /*
  * The placement policy, with zone->lock held. A request that may have pages of
  * MIGRATE_METADATA takes them when its own free lists are empty. It also does
@@ -69,27 +77,32 @@ static inline bool metadata_preferred(struct zone *zone, unsigned int order,
 	/* metadata_refill() has looked. */
 	if (own && (alloc_flags & ALLOC_PCP_REFILL))
 		return false;
-	if (own && zone_page_state(zone, NR_FREE_PAGES) >
-		   zone_page_state(zone, NR_FREE_METADATA_PAGES) +
-		   high_wmark_pages(zone))
+	if (own && metadata_spare(zone) > 0)
 		return false;
 	return metadata_free(zone);
 }
 
 /*
  * A per-cpu list is about to be refilled with @count pages, with zone->lock
- * held. If the request should have a page of MIGRATE_METADATA, which is never on
- * these lists, refill with none: rmqueue_buddy() then comes for that page. Looked
- * at once, and not for each of the pages.
+ * held. How many of them come before storage, which is never on these lists: if
+ * none do, rmqueue_buddy() comes for a page of storage. Looked at once, and not
+ * for each of the pages; one refill can be larger than all watermarks.
  */
 static inline unsigned long
 metadata_refill(struct zone *zone, unsigned int order,
 		unsigned int *alloc_flags, unsigned long count)
 {
-	if (metadata_preferred(zone, order, *alloc_flags, true))
-		return 0;
+	long spare;
+
+	if (!memory_metadata_enabled() || order ||
+	    !(*alloc_flags & ALLOC_METADATA))
+		return count;
+
 	*alloc_flags |= ALLOC_PCP_REFILL;
-	return count;
+	spare = metadata_spare(zone);
+	if (spare >= (long)count || !metadata_free(zone))
+		return count;
+	return max(spare, 0);
 }
 
 /* Storage, and where other movable pages are; not what is being isolated. */

@@ -5,10 +5,7 @@
  * theirs. One that can never have it, as that is pinned, is moved and disturbs
  * none of the others.
  */
-#define _GNU_SOURCE
-#include <fcntl.h>
 #include <unistd.h>
-#include <sys/uio.h>
 
 #include "ts_common.h"
 
@@ -95,16 +92,6 @@ static int faulted(void)
 	return ts_result(bad);
 }
 
-static bool pin(size_t page, int fd[2])
-{
-	struct iovec iov = {
-		.iov_base = ballast.mem + page * ts_psize,
-		.iov_len = 1,
-	};
-
-	return !pipe(fd) && vmsplice(fd[1], &iov, 1, 0) == 1;
-}
-
 static int child(void *arg)
 {
 	size_t *pinned = arg, block, bad = 0;
@@ -130,7 +117,8 @@ static size_t one_pinned(size_t pinned, size_t lent)
 	size_t bad, block;
 	int fd[2], status;
 
-	bad = ts_expect(pin(lent, fd), "vmsplice() to work");
+	bad = ts_expect(ts_pin_pipe(ballast.mem + lent * ts_psize, fd),
+			"vmsplice() to work");
 
 	/* One page of each block gets tag storage for all of them. */
 	ts_protect(mem, 0, nr, TS_RWT);

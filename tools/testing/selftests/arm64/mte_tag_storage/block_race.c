@@ -76,14 +76,6 @@ static char *adjacent(void)
 }
 
 /* The other thread is in the middle of what is slow; anywhere otherwise. */
-static void wait_slow(long hits)
-{
-	double end = ts_now() + 1;
-
-	while (slow && ts_slow_hits() <= hits && ts_now() < end)
-		;
-}
-
 static void come_between(void)
 {
 	usleep(slow ? USEC / 3 : rand() % 100);
@@ -219,7 +211,7 @@ static int one_fault(void)
 		if (pthread_create(&thread, NULL, reader, &r))
 			ksft_exit_fail_msg("no thread\n");
 		pthread_barrier_wait(&barrier);
-		wait_slow(hits);
+		ts_wait_slow(hits, 1);
 		r.bad += touch(r.mem, 0);
 		pthread_join(thread, NULL);
 		bad += r.bad + ts_check(r.mem, 0, 1, SEED);
@@ -254,7 +246,7 @@ static int huge_gone(void)
 		if (pthread_create(&thread, NULL, toucher, &r))
 			ksft_exit_fail_msg("no thread\n");
 		pthread_barrier_wait(&barrier);
-		wait_slow(hits);
+		ts_wait_slow(hits, 1);
 		madvise(r.mem, nr * ts_psize, MADV_DONTNEED);
 		pthread_join(thread, NULL);
 		for (page = 0; page < nr; page++)
@@ -321,7 +313,7 @@ static double alloc_beside(struct round *r, size_t per)
 	if (pthread_create(&thread, NULL, first, r))
 		ksft_exit_fail_msg("no thread\n");
 	pthread_barrier_wait(&barrier);
-	wait_slow(hits);
+	ts_wait_slow(hits, 1);
 	madvise(r->mem + r->second * ts_psize, per * ts_psize, MADV_DONTNEED);
 	start = ts_now();
 	ts_data_write(mem, 0, 1, SEED);

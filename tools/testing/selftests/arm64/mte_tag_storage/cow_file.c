@@ -13,13 +13,9 @@
  * asked for does so, too.
  */
 #include <errno.h>
-#include <linux/stddef.h>
-#include <linux/io_uring.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
 
 #include "ts_common.h"
 
@@ -213,24 +209,6 @@ static size_t reads_first(void)
 	return write_all(true);
 }
 
-/* A ring that holds a pin on the copies; -1 if that is not possible. */
-static int pin(void)
-{
-	struct io_uring_params params = { };
-	struct iovec iov = { copy, NR * ts_psize };
-	int fd = syscall(__NR_io_uring_setup, 1, &params);
-
-	if (fd < 0)
-		return -1;
-	if (syscall(__NR_io_uring_register, fd, IORING_REGISTER_BUFFERS, &iov,
-		    1)) {
-		ksft_print_msg("io_uring_register: %s\n", strerror(errno));
-		close(fd);
-		return -1;
-	}
-	return fd;
-}
-
 static unsigned long pfns[NR];
 
 /* The pages are its own since fork(). */
@@ -316,7 +294,7 @@ static int pinned_copies(size_t (*when)(size_t (*fn)(void)))
 
 	make();
 	ts_data_write(copy, 0, NR, OF_COPY);
-	fd = pin();
+	fd = ts_pin_longterm(copy, NR);
 	if (fd < 0) {
 		unmake();
 		return ts_skip("no io_uring buffers");

@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * SIGKILL at any point of a fault that needs tag storage: the process is gone at
- * once, nothing is said of being out of memory, and all tag storage that it held
- * is given back, with the data that was in its way unharmed.
+ * SIGKILL at any point of a fault that needs tag storage: the process is gone
+ * at once, nothing is said of being out of memory, and all tag storage that it
+ * held is given back, with the data that was in its way unharmed.
  *
- * A process with two threads makes memory tagged, while tag storage is in use as
- * data. How long that takes is measured once; then it is started again and again,
- * and killed a bit later each time.
+ * A process with two threads makes memory tagged, while tag storage is in use
+ * as data. How long that takes is measured once; then it is started again and
+ * again, and killed a bit later each time.
  *
- * Another one takes tagged memory until there is no more: the OOM killer ends it
- * and nothing else.
+ * Another one is killed inside of each step of each way to reserve tag
+ * storage, where the kernel can make these take long. Whoever needs the
+ * storage next gets it.
+ *
+ * Another one takes tagged memory until there is no more: the OOM killer ends
+ * it and nothing else.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -27,6 +31,8 @@
 #define KILLS		16	/* amid each kind of work */
 #define MAX_KILLS	(8 * KILLS)
 #define LINGER		150000	/* µs; by then blocks without pages are given back */
+#define USEC		50000	/* that a step takes in which one is killed */
+#define DEATH		3.0	/* seconds, at most, from SIGKILL on */
 #define NEED		(TS_NEED_ROOT | TS_NEED_COUNTERS | TS_NEED_REGIONS)
 
 static char *mem;
@@ -222,6 +228,130 @@ static int killed(void)
 	return ts_result(bad);
 }
 
+/*
+ * A step of reserving, and what is in the storage: data that can be moved,
+ * nothing, or data that cannot be moved, like the page that needs the storage.
+ */
+enum content { DATA, NOTHING, PINNED };
+
+static const struct step {
+	const char *function;
+	enum content content;
+} steps[] = {
+	{ "metadata_take_free", NOTHING },
+	{ "metadata_take_free", DATA },
+	{ "isolate_folio_to_list", DATA },
+	{ "alloc_migration_target", DATA },
+	{ "metadata_take_used", DATA },
+	{ "arch_metadata_reserve", DATA },
+	{ "start_isolate_page_range", PINNED },
+	{ "metadata_take_contig", PINNED },
+};
+
+/* Of the ballast: what is in the storage, and a page that needs that. */
+static size_t storage, covered;
+static bool both_pinned;
+
+static char *at(size_t page)
+{
+	return ballast.mem + page * ts_psize;
+}
+
+static void work_slowly(void)
+{
+	int fd[2];
+
+	ts_run_on(1);
+	if (both_pinned && !(ts_pin_pipe(at(storage), fd) &&
+			     ts_pin_pipe(at(covered), fd)))
+		ksft_exit_fail_msg("vmsplice failed\n");
+	ts_protect(ballast.mem, covered, 1, TS_RWT);
+	ts_be_slow(true);
+	ts_ldg(at(covered));
+}
+
+/* A process that is not killed needs the storage of the same page. */
+static int go_on(void *arg)
+{
+	size_t bad;
+
+	(void)arg;
+	ts_protect(ballast.mem, covered, 1, TS_RWT);
+	bad = ts_tags_zero(ballast.mem, covered, 1);
+	bad += ts_data_check(ballast.mem, covered, 1, 1);
+	ts_write(ballast.mem, covered, 1, 2);
+	return bad + ts_check(ballast.mem, covered, 1, 2) != 0;
+}
+
+static size_t kill_inside(const struct step *step)
+{
+	bool slow = ts_slow(step->function, USEC);
+	long hits = ts_slow_hits();
+	double begin;
+	size_t bad;
+	int status;
+	pid_t pid;
+
+	both_pinned = step->content == PINNED;
+	if (step->content == NOTHING)
+		madvise(at(storage), ts_psize, MADV_DONTNEED);
+	pid = start(work_slowly);
+	if (slow)
+		ts_wait_slow(hits, WAIT);
+	else
+		usleep(rand() % 2000);
+	begin = ts_now();
+	kill(pid, SIGKILL);
+	status = ts_wait(pid, WAIT);
+	begin = ts_now() - begin;
+	bad = ts_expect(status == 128 + SIGKILL, "an end by SIGKILL, not %d",
+			status);
+	bad += ts_expect(begin < DEATH, "an end at once, not in %.3f s", begin);
+	bad += ts_expect(!slow || ts_slow_hits() > hits,
+			 "the delay to take place");
+	ts_slow(NULL, 0);
+
+	begin = ts_now();
+	bad += ts_expect(!ts_child(go_on, NULL, WAIT),
+			 "another process to go on");
+	begin = ts_now() - begin;
+	bad += ts_expect(begin < DEATH, "that in less than %.3f s", begin);
+	if (step->content == NOTHING)
+		ts_data_write(ballast.mem, storage, 1, 1);
+	return bad + ts_data_check(ballast.mem, storage, 1, 1);
+}
+
+static int killed_inside(void)
+{
+	struct ts_counters before;
+	size_t bad = 0, i;
+
+	ts_counters(&before);
+	shared = (void *)ts_map(1, TS_RW, MAP_SHARED);
+	fill();
+	/* The other one is slow on its CPU. */
+	ts_run_on(0);
+	for (i = 0, storage = 0; i < ARRAY_SIZE(steps); i++, storage++) {
+		size_t now;
+
+		if (!ts_ballast_pair(&ballast, &storage, &covered)) {
+			bad += ts_expect(false, "a block in use");
+			break;
+		}
+		now = kill_inside(&steps[i]);
+		if (now)
+			ksft_print_msg("wrong: killed in %s()\n",
+				       steps[i].function);
+		bad += now;
+	}
+	bad += check_and_free();
+	bad += ts_expect(back_to(before.reserved),
+			 "%ld pages reserved as before, not %ld",
+			 before.reserved, ts_vmstat("nr_metadata_reserved"));
+	ts_unmap((char *)shared, 1);
+	return ts_result(bad);
+}
+
 /* An end of its own accord, with all that it has. */
 static int exit_child(void *arg)
 {
@@ -341,6 +471,7 @@ static int out_of_memory(void)
 
 static const struct ts_case cases[] = {
 	{ "SIGKILL", killed, NEED },
+	{ "SIGKILL inside of each step", killed_inside, NEED | TS_NEED_CPUS },
 	{ "exit", exited, TS_NEED_COUNTERS },
 	{ "out of memory", out_of_memory, NEED },
 };

@@ -5,12 +5,8 @@
  * a child gets a copy of its data and tags, also while tag storage is in use.
  */
 #include <errno.h>
-#include <linux/stddef.h>
-#include <linux/io_uring.h>
 #include <string.h>
 #include <unistd.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
 
 #include "ts_common.h"
 
@@ -21,24 +17,6 @@
 
 static char *mem;
 static unsigned long pfns[NR];	/* of its pages, pinned */
-
-/* A ring that holds a pin on the pages; -1 if that is not possible. */
-static int pin(char *addr, size_t nr)
-{
-	struct io_uring_params params = { };
-	struct iovec iov = { addr, nr * ts_psize };
-	int fd = syscall(__NR_io_uring_setup, 1, &params);
-
-	if (fd < 0)
-		return -1;
-	if (syscall(__NR_io_uring_register, fd, IORING_REGISTER_BUFFERS, &iov,
-		    1)) {
-		ksft_print_msg("io_uring_register: %s\n", strerror(errno));
-		close(fd);
-		return -1;
-	}
-	return fd;
-}
 
 /* Number of pages that lie in tag storage. */
 static size_t in_storage(const char *addr, size_t nr)
@@ -80,7 +58,7 @@ static int from_storage(void *arg)
 
 	ts_data_write(b.mem, page, NR, 1);
 	ksft_print_msg("%zu of %u pages in tag storage\n", most, NR);
-	fd = pin(b.mem + page * ts_psize, NR);
+	fd = ts_pin_longterm(b.mem + page * ts_psize, NR);
 	if (fd < 0)
 		return SKIP;
 	left = in_storage(b.mem + page * ts_psize, NR);
@@ -112,7 +90,7 @@ static int tagged_later(void)
 
 	mem = ts_map(NR, TS_RW, 0);
 	ts_data_write(mem, 0, NR, 1);
-	fd = pin(mem, NR);
+	fd = ts_pin_longterm(mem, NR);
 	if (fd < 0)
 		return ts_skip("no io_uring buffers");
 	ts_protect(mem, 0, NR, TS_RWT);
@@ -135,7 +113,7 @@ static int pinned_untouched(void)
 	mem = ts_map(NR, TS_RW, 0);
 	ts_data_write(mem, 0, NR, 1);
 	ts_protect(mem, 0, NR, TS_RWT);
-	fd = pin(mem, NR);
+	fd = ts_pin_longterm(mem, NR);
 	if (fd < 0)
 		return ts_skip("no io_uring buffers");
 	bad = ts_tags_zero(mem, 0, NR);
@@ -203,7 +181,7 @@ static int forked_when(size_t (*when)(size_t (*fn)(void)))
 
 	mem = ts_map(NR, TS_RWT, 0);
 	ts_write(mem, 0, NR, 1);
-	fd = pin(mem, NR);
+	fd = ts_pin_longterm(mem, NR);
 	if (fd < 0)
 		return ts_skip("no io_uring buffers");
 	for (i = 0; i < NR; i++)
@@ -244,7 +222,7 @@ static int forked_untouched(void)
 
 	mem = ts_map(NR, TS_RW, 0);
 	ts_data_write(mem, 0, NR, 1);
-	fd = pin(mem, NR);
+	fd = ts_pin_longterm(mem, NR);
 	if (fd < 0)
 		return ts_skip("no io_uring buffers");
 	ts_protect(mem, 0, NR, TS_RWT);

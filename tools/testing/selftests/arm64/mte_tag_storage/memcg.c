@@ -12,12 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 
 #include "ts_common.h"
 
-#define ROOT		"/sys/fs/cgroup/"
 #define OWNER		"ts_owner"
 #define TAKER		"ts_taker"
 #define NR		2048UL
@@ -32,34 +29,20 @@ static struct {
 	size_t bad;
 } *shared;
 
-static int file_of(char *path, size_t size, const char *group, const char *file)
-{
-	return snprintf(path, size, ROOT "%s/%s", group, file);
-}
-
-static bool set(const char *group, const char *file, const char *value)
-{
-	char path[128];
-
-	file_of(path, sizeof(path), group, file);
-	return !ts_write_file(path, value);
-}
-
 static bool set_long(const char *group, const char *file, long value)
 {
 	char buf[32];
 
 	snprintf(buf, sizeof(buf), "%ld", value);
-	return set(group, file, buf);
+	return ts_group_set(group, file, buf);
 }
 
 /* The number in @file, or that after @name in it; -1 if there is none. */
 static long get(const char *group, const char *file, const char *name)
 {
-	char path[128], buf[4096], *p = buf;
+	char buf[4096], *p = buf;
 
-	file_of(path, sizeof(path), group, file);
-	if (ts_read_file(path, buf, sizeof(buf)) <= 0)
+	if (ts_group_get(group, file, buf, sizeof(buf)) <= 0)
 		return -1;
 	if (!name)
 		return strtol(buf, NULL, 10);
@@ -78,45 +61,18 @@ static long anon(const char *group)
 	       get(group, "memory.swap.current", NULL);
 }
 
-static bool make_group(const char *group, const char *controller)
-{
-	char path[128];
-
-	ts_write_file(ROOT "cgroup.subtree_control", controller);
-	file_of(path, sizeof(path), group, "");
-	rmdir(path);
-	return !mkdir(path, 0755);
-}
-
 /* It must be empty, and nothing remain charged but what a CPU has in stock. */
 static size_t remove_group(const char *group)
 {
 	double end = ts_now() + 10;
-	char path[128];
 	long left;
 
 	while ((left = get(group, "memory.current", NULL)) > (1 << 20) &&
 	       ts_now() < end)
 		usleep(50 * 1000);
-	file_of(path, sizeof(path), group, "");
 	return ts_expect(left <= 1 << 20, "nothing charged in the end, not %ld",
 			 left) +
-	       ts_expect(!rmdir(path), "the cgroup to be empty");
-}
-
-/* Run @fn in a child that is a member of @group from the beginning. */
-static pid_t start(const char *group, int (*fn)(void))
-{
-	pid_t pid = fork();
-
-	if (!pid) {
-		if (!set(group, "cgroup.procs", "0"))
-			_exit(99);
-		_exit(fn());
-	}
-	if (pid < 0)
-		ksft_exit_fail_msg("fork failed\n");
-	return pid;
+	       ts_expect(ts_group_remove(group), "the cgroup to be empty");
 }
 
 static void say(bool *flag)
@@ -159,9 +115,10 @@ static int keep_limit(void)
 	size_t bad;
 	int status;
 
-	if (!make_group(TAKER, "+memory") || !set_long(TAKER, "memory.max", half))
+	if (!ts_group_make(TAKER, "+memory") ||
+	    !set_long(TAKER, "memory.max", half))
 		return ts_skip("no memory cgroup");
-	status = ts_wait(start(TAKER, tag_twice_the_limit), WAIT);
+	status = ts_wait(ts_group_start(TAKER, tag_twice_the_limit), WAIT);
 	bad = ts_expect(!status, "child to end with 0, not %d", status);
 	bad += ts_expect(get(TAKER, "memory.peak", NULL) <= half + (1 << 20),
 			 "the limit to be kept, not %ld of %ld",
@@ -210,9 +167,10 @@ static int stay_charged(void)
 	size_t bad;
 
 	shared = (void *)ts_map(1, TS_RW, MAP_SHARED);
-	if (!make_group(OWNER, "+memory") || !make_group(TAKER, "+memory"))
+	if (!ts_group_make(OWNER, "+memory") ||
+	    !ts_group_make(TAKER, "+memory"))
 		return ts_skip("no memory cgroup");
-	pid[0] = start(OWNER, owner);
+	pid[0] = ts_group_start(OWNER, owner);
 	bad = ts_expect(wait_for(&shared->filled), "memory to be filled");
 	owned = anon(OWNER);
 	/* Neither has room for more. */
@@ -220,7 +178,7 @@ static int stay_charged(void)
 	set_long(TAKER, "memory.max", taken_max);
 
 	ts_counters(&before);
-	pid[1] = start(TAKER, taker);
+	pid[1] = ts_group_start(TAKER, taker);
 	bad += ts_expect(wait_for(&shared->tagged), "memory to be tagged");
 	ts_counters(&after);
 	owned_after = anon(OWNER);
@@ -265,12 +223,12 @@ static int oom(void)
 	size_t bad;
 	int status;
 
-	if (!make_group(TAKER, "+memory"))
+	if (!ts_group_make(TAKER, "+memory"))
 		return ts_skip("no memory cgroup");
 	set_long(TAKER, "memory.max", NR * ts_psize);
 	set_long(TAKER, "memory.swap.max", 0);
 	ts_counters(&before);
-	status = ts_wait(start(TAKER, tag_for_ever), WAIT);
+	status = ts_wait(ts_group_start(TAKER, tag_for_ever), WAIT);
 	bad = ts_expect(status == 128 + SIGKILL, "an end by SIGKILL, not %d",
 			status);
 	bad += ts_expect(get(TAKER, "memory.events", "oom_kill") == 1,
@@ -303,10 +261,11 @@ static int in_cpuset(void)
 	size_t bad;
 	int status;
 
-	if (!make_group(TAKER, "+cpuset") || !set(TAKER, "cpuset.mems", "0") ||
-	    !set(TAKER, "cpuset.cpus", "0"))
+	if (!ts_group_make(TAKER, "+cpuset") ||
+	    !ts_group_set(TAKER, "cpuset.mems", "0") ||
+	    !ts_group_set(TAKER, "cpuset.cpus", "0"))
 		return ts_skip("no cpuset cgroup");
-	status = ts_wait(start(TAKER, tag_and_swap), WAIT);
+	status = ts_wait(ts_group_start(TAKER, tag_and_swap), WAIT);
 	bad = ts_expect(!status, "child to end with 0, not %d", status);
 	return ts_result(bad + remove_group(TAKER));
 }

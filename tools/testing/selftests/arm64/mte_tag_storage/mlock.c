@@ -17,28 +17,11 @@
 #define SKIP		77
 #define NEED		(TS_NEED_ROOT | TS_NEED_COUNTERS | TS_NEED_REGIONS)
 
-#define KPF_UNEVICTABLE	0x40000UL
-#define KPF_MLOCKED	0x200000000UL
-
 #ifndef MLOCK_ONFAULT
 #define MLOCK_ONFAULT	1
 #endif
 
 static char *mem;
-
-/* How many of the pages are present, and locked as the kernel sees it? */
-static size_t locked(const char *addr, size_t nr)
-{
-	size_t i, is = 0;
-
-	for (i = 0; i < nr; i++) {
-		unsigned long pfn = ts_pfn(addr + i * ts_psize);
-		unsigned long flags = pfn ? ts_page_flags(pfn) : 0;
-
-		is += (flags & KPF_MLOCKED) && (flags & KPF_UNEVICTABLE);
-	}
-	return is;
-}
 
 /* Moving a page takes it off its list and puts it back a little later. */
 static size_t stays_locked(const char *addr, size_t nr)
@@ -47,7 +30,7 @@ static size_t stays_locked(const char *addr, size_t nr)
 	int i;
 
 	for (i = 0; i < 50; i++) {
-		is = locked(addr, nr);
+		is = ts_locked(addr, nr);
 		if (is == nr)
 			break;
 		/* Drains what is on its way. */
@@ -176,7 +159,7 @@ static int populate(unsigned int flags)
 	bad += ts_check(mem, 0, NR, SEED);
 
 	munlock(mem, NR * ts_psize);
-	bad += ts_expect(!locked(mem, NR), "no page locked after munlock()");
+	bad += ts_expect(!ts_locked(mem, NR), "no page locked after munlock()");
 	bad += ts_check(mem, 0, NR, SEED);
 	ts_unmap(mem, NR);
 	return ts_result(bad);

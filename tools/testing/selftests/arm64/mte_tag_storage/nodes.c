@@ -2,12 +2,15 @@
 /*
  * Tagged pages, pages that wait for their tag storage, and huge pages of both
  * kinds go from one memory node to the other and back, and keep data and tags:
- * by NUMA balancing, by migrate_pages(), by move_pages(), by mbind() and by
- * demotion to a slower node. A hint of NUMA balancing and the wait for storage
- * do not cancel each other.
+ * by NUMA balancing, by migrate_pages(), by move_pages(), by mbind(), by a
+ * cpuset that changes and by demotion to a slower node. Memory that is bound
+ * to a node, by mbind() or a cpuset, comes from there though the tag storage
+ * of that node is in use. A hint of NUMA balancing and the wait for storage do
+ * not cancel each other, whichever comes first.
  */
 #include <linux/mempolicy.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include <sys/syscall.h>
@@ -19,6 +22,8 @@
 #define BALANCING	"/proc/sys/kernel/numa_balancing"
 #define DEMOTION	"/sys/kernel/mm/numa/demotion_enabled"
 #define SLOW_NODE	"/sys/module/mte_tag_storage_slow_node/parameters/node"
+#define GROUP		"ts_nodes"
+#define TIMEOUT		60
 
 static char *mem;
 static size_t nr;
@@ -124,13 +129,18 @@ static size_t by_move_pages(int to)
 	return expect_node(to, nr * 9 / 10);
 }
 
+static long bind_to(int node, unsigned int flags)
+{
+	unsigned long mask = 1UL << node;
+
+	return syscall(__NR_mbind, mem, nr * ts_psize, MPOL_BIND, &mask,
+		       8 * sizeof(mask), flags);
+}
+
 /* All of it is bound to the node. */
 static size_t by_mbind(int to)
 {
-	unsigned long mask = 1UL << to;
-
-	syscall(__NR_mbind, mem, nr * ts_psize, MPOL_BIND, &mask,
-		8 * sizeof(mask), MPOL_MF_MOVE);
+	bind_to(to, MPOL_MF_MOVE);
 	return expect_node(to, nr * 9 / 10);
 }
 
@@ -197,6 +207,139 @@ static int storage_used(void)
 			 ts_while_lent(tagged_by_mbind));
 }
 
+/* The process may have memory of that node only. */
+static bool in_cpuset(int node)
+{
+	char mems[16];
+
+	snprintf(mems, sizeof(mems), "%d", node);
+	return ts_group_set(GROUP, "cpuset.mems", mems);
+}
+
+/* What a child in the cpuset does. */
+static int allowed_node;
+static bool kind_waits, kind_huge;
+
+static int prepare_moved(void)
+{
+	size_t bad;
+
+	on_node(0);
+	if (!ts_group_set(GROUP, "cgroup.procs", "0") ||
+	    !make(kind_waits, kind_huge))
+		return 1;
+	bad = expect_node(0, nr * 9 / 10);
+	return bad != 0;
+}
+
+static int check_moved(void)
+{
+	size_t bad = expect_node(1, nr * 9 / 10);
+
+	return bad + finish(kind_waits) != 0;
+}
+
+/* What is written to cpuset.mems moves the memory of who is in there. */
+static size_t cpuset_moves(bool waits, bool huge)
+{
+	size_t bad;
+	pid_t pid;
+
+	kind_waits = waits;
+	kind_huge = huge;
+	bad = ts_expect(in_cpuset(0), "a cpuset of node 0");
+	pid = ts_traced(prepare_moved, check_moved);
+	if (!pid)
+		return ts_expect(false, "a child with memory of node 0");
+	bad += ts_expect(in_cpuset(1), "a cpuset of node 1");
+	return bad + ts_let_go(pid);
+}
+
+static int cpuset_changed(void)
+{
+	size_t bad = 0;
+	int i;
+
+	if (!ts_group_make(GROUP, "+cpuset") || !in_cpuset(0))
+		return ts_skip("no cpuset cgroup");
+	for (i = 0; i < 4; i++)
+		bad += cpuset_moves(i & 1, i & 2);
+	bad += ts_expect(ts_group_remove(GROUP), "the cgroup to be empty");
+	return ts_result(bad);
+}
+
+/* The CPU is of the other node; all pages are from this one, and stay. */
+static size_t all_from(int node, bool waits, bool bind)
+{
+	size_t bad = 0;
+
+	on_node(!node);
+	nr = NR;
+	mem = ts_map(nr, TS_RW, 0);
+	madvise(mem, nr * ts_psize, MADV_NOHUGEPAGE);
+	if (bind)
+		bad += ts_expect(!bind_to(node, 0), "mbind() to succeed");
+	if (waits)
+		ts_data_write(mem, 0, nr, SEED);
+	ts_protect(mem, 0, nr, TS_RWT);
+	if (waits)
+		bad += ts_none_touch(mem, 0, nr, SEED);
+	else
+		ts_write(mem, 0, nr, SEED);
+	bad += expect_node(node, nr);
+	return bad + ts_check(mem, 0, nr, SEED);
+}
+
+static int allowed(void)
+{
+	return all_from(allowed_node, false, false) +
+	       all_from(allowed_node, true, false) != 0;
+}
+
+/* Each takes storage that was in use until then. */
+static size_t bound_to(int node)
+{
+	long start = ts_vmstat("metadata_reserve_moved"), moved;
+	char *first;
+	size_t bad;
+	int ret;
+
+	bad = all_from(node, false, true);
+	first = mem;
+	bad += all_from(node, true, true);
+	moved = ts_vmstat("metadata_reserve_moved") - start;
+	ksft_print_msg("node %d, mbind(): %ld blocks moved\n", node, moved);
+	bad += ts_expect(moved > 0, "data to be moved");
+
+	allowed_node = node;
+	bad += ts_expect(in_cpuset(node), "a cpuset of node %d", node);
+	ret = ts_wait(ts_group_start(GROUP, allowed), TIMEOUT);
+	bad += ts_expect(!ret, "child to end with 0, not %d", ret);
+	moved = ts_vmstat("metadata_reserve_moved") - start - moved;
+	ksft_print_msg("node %d, cpuset: %ld blocks moved\n", node, moved);
+	bad += ts_expect(moved > 0, "data to be moved");
+	ts_unmap(first, nr);
+	ts_unmap(mem, nr);
+	return bad;
+}
+
+static int bound(void)
+{
+	struct ts_ballast ballast = { };
+	size_t bad;
+
+	if (!ts_group_make(GROUP, "+cpuset") || !in_cpuset(0))
+		return ts_skip("no cpuset cgroup");
+	ts_lend(&ballast, 4);
+	/* Who joins a cpuset takes all its memory there. */
+	madvise(ballast.mem, ballast.max * ts_psize, MADV_DONTFORK);
+	bad = bound_to(0) + bound_to(1) + cpuset_moves(false, false);
+	bad += ts_lent_check(&ballast);
+	ts_ballast_free(&ballast);
+	bad += ts_expect(ts_group_remove(GROUP), "the cgroup to be empty");
+	return ts_result(bad);
+}
+
 /* Run on the other node, without an access, until hints have been set. */
 static size_t wait_for_hints(void)
 {
@@ -228,21 +371,29 @@ static size_t wait_for_pages(void)
 	return bad + expect_node(1, nr / 8);
 }
 
+/* What is new comes from node 0, or from where it likes. */
+static size_t from_first(bool on)
+{
+	unsigned long mask = on;
+
+	return ts_expect(!syscall(__NR_set_mempolicy,
+				  on ? MPOL_BIND : MPOL_DEFAULT, &mask,
+				  8 * sizeof(mask)), "memory of node 0");
+}
+
 /*
  * In a child, as the scanner looks soon and often at what is new. That must not
  * have seen its memory near, so it runs on node 1 alone.
  */
 static int child_balanced(void *arg)
 {
-	unsigned long mask = 1;
 	bool waits = *(bool *)arg;
 	size_t bad;
 
 	on_node(1);
-	bad = ts_expect(!syscall(__NR_set_mempolicy, MPOL_BIND, &mask,
-				 8 * sizeof(mask)), "memory of node 0");
+	bad = from_first(true);
 	make(waits, false);
-	syscall(__NR_set_mempolicy, MPOL_DEFAULT, NULL, 0);
+	from_first(false);
 	bad += expect_node(0, nr * 9 / 10);
 	if (waits) {
 		bad += wait_for_hints();
@@ -255,7 +406,40 @@ static int child_balanced(void *arg)
 	return bad != 0;
 }
 
-static int balancing(bool waits)
+/* Half of the pages with hints become tagged. */
+static int child_hinted(void *arg)
+{
+	size_t half = NR / 2, bad;
+	long hints;
+
+	(void)arg;
+	nr = NR;
+	on_node(1);
+	bad = from_first(true);
+	mem = ts_map(nr, TS_RW, 0);
+	madvise(mem, nr * ts_psize, MADV_NOHUGEPAGE);
+	ts_data_write(mem, 0, nr, SEED);
+	from_first(false);
+	bad += expect_node(0, nr * 9 / 10);
+	bad += wait_for_hints();
+	hints = ts_vmstat("numa_hint_faults");
+	ts_protect(mem, 0, half, TS_RWT);
+	bad += ts_none_touch(mem, 0, half, SEED);
+
+	/* The others still have theirs, and become tagged without. */
+	bad += ts_data_check(mem, half, nr - half, SEED);
+	hints = ts_vmstat("numa_hint_faults") - hints;
+	bad += ts_expect(hints >= (long)half / 4,
+			 "hints on %zu pages, not %ld", half / 4, hints);
+	ts_protect(mem, half, nr - half, TS_RWT);
+	bad += ts_tags_zero(mem, half, nr - half);
+	ts_tags_write(mem, half, nr - half, SEED);
+	bad += ts_check(mem, 0, nr, SEED);
+	ts_unmap(mem, nr);
+	return bad != 0;
+}
+
+static int balancing(int (*fn)(void *arg), bool waits)
 {
 	char old[16] = "1";
 	size_t bad;
@@ -263,7 +447,7 @@ static int balancing(bool waits)
 
 	ts_read_file(BALANCING, old, sizeof(old));
 	bad = ts_expect(!ts_write_file(BALANCING, "1"), "NUMA balancing");
-	ret = ts_child(child_balanced, &waits, 100);
+	ret = ts_child(fn, &waits, 100);
 	bad += ts_expect(!ret, "child to end with 0, not %d", ret);
 	ts_write_file(BALANCING, old);
 	return ts_result(bad);
@@ -271,12 +455,17 @@ static int balancing(bool waits)
 
 static int balanced(void)
 {
-	return balancing(false);
+	return balancing(child_balanced, false);
 }
 
 static int balanced_waiting(void)
 {
-	return balancing(true);
+	return balancing(child_balanced, true);
+}
+
+static int hinted(void)
+{
+	return balancing(child_hinted, false);
 }
 
 #define NEED	(TS_NEED_NODES | TS_NEED_CPUS | TS_NEED_ROOT)
@@ -339,9 +528,13 @@ static const struct ts_case cases[] = {
 	{ "mbind", mbind, NEED | TS_NEED_THP },
 	{ "tag storage in use", storage_used,
 	  NEED | TS_NEED_COUNTERS | TS_NEED_REGIONS },
+	{ "mbind and cpuset, tag storage in use", bound,
+	  NEED | TS_NEED_COUNTERS | TS_NEED_REGIONS },
+	{ "cpuset changed", cpuset_changed, NEED | TS_NEED_THP },
 	{ "demotion", demoted, NEED },
 	{ "NUMA balancing", balanced, NEED },
 	{ "NUMA balancing before the first access", balanced_waiting, NEED },
+	{ "NUMA balancing before mprotect", hinted, NEED },
 };
 
 int main(void)

@@ -2,7 +2,8 @@
 /*
  * Tagged pages of which most neighbours have gone are moved together, so that
  * tag storage is given back, but only while memory is short. Nothing of them
- * changes, and pages that cannot be moved hinder no others.
+ * changes, and pages that cannot be moved hinder no others. Pages that are
+ * shared by processes are moved for all of them, and locked ones stay locked.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -16,6 +17,7 @@
 #define NR	4096UL
 #define KEPT	8	/* one page of so many is */
 #define SEED	1
+#define OTHER	2	/* the seed of a child */
 #define WAIT	30
 #define NEED	(TS_NEED_ROOT | TS_NEED_COUNTERS)
 
@@ -173,6 +175,119 @@ static int pinned(void)
 	return end(bad, true);
 }
 
+/*
+ * PFNs of the pages that are kept, before packing, and after that as both
+ * processes see them. In shared memory.
+ */
+static struct place {
+	unsigned long before, parent, child;
+} *places;
+
+#define NR_PLACES	(NR / KEPT * sizeof(*places) / ts_psize + 1)
+
+/* Every second page that the child keeps is its own, the others are shared. */
+static int child_prepare(void)
+{
+	size_t i;
+
+	leave_few();
+	for (i = KEPT; i < NR; i += 2 * KEPT)
+		ts_write(mem, i, 1, OTHER);
+	return 0;
+}
+
+static int child_check(void)
+{
+	size_t bad = 0, i;
+
+	for (i = 0; i < NR; i += KEPT)
+		places[i / KEPT].child = ts_pfn(mem + i * ts_psize);
+	for (i = 0; i < NR; i += KEPT)
+		bad += ts_check(mem, i, 1, i / KEPT % 2 ? OTHER : SEED);
+	for (i = 0; i < NR; i += KEPT)
+		ts_write(mem, i, 1, OTHER);
+	for (i = 0; i < NR; i += KEPT)
+		bad += ts_check(mem, i, 1, OTHER);
+	return bad != 0;
+}
+
+/* A page is at one place for both, and that is not where it was before. */
+static size_t moved_together(void)
+{
+	size_t together = 0, i;
+
+	for (i = 0; i < NR / KEPT; i++) {
+		const struct place *p = &places[i];
+
+		together += p->child && p->child == p->parent &&
+			    p->child != p->before;
+	}
+	ksft_print_msg("%zu shared pages moved\n", together);
+	return ts_expect(together, "shared pages to be moved");
+}
+
+static int shared(void)
+{
+	long before = settled();
+	size_t bad, i;
+	pid_t pid;
+
+	begin(true);
+	/* The child has no part in other pages. */
+	madvise(ballast.mem, ballast.max * ts_psize, MADV_DONTFORK);
+	places = (struct place *)ts_map(NR_PLACES, TS_RW, MAP_SHARED);
+	for (i = 0; i < NR; i += KEPT)
+		places[i / KEPT].before = ts_pfn(mem + i * ts_psize);
+	pid = ts_traced(child_prepare, child_check);
+	leave_few();
+	/* And some blocks for pages of the child. */
+	bad = few_blocks(before + NR / KEPT / TS_COVER);
+	for (i = 0; i < NR; i += KEPT)
+		places[i / KEPT].parent = ts_pfn(mem + i * ts_psize);
+	bad += !pid || ts_let_go(pid);
+	bad += moved_together();
+	ts_unmap((char *)places, NR_PLACES);
+	return end(bad, true);
+}
+
+/* How many of the pages that are kept are locked? */
+static size_t nr_locked(void)
+{
+	size_t is = 0, i;
+
+	for (i = 0; i < NR; i += KEPT)
+		is += ts_locked(mem + i * ts_psize, 1);
+	return is;
+}
+
+static int locked_pages(void)
+{
+	long before = settled(), moved = ts_vmstat("metadata_packed");
+	char movable[16] = "";
+	size_t bad, is, i;
+
+	ts_read_file("/proc/sys/vm/compact_unevictable_allowed", movable,
+		     sizeof(movable));
+	if (movable[0] != '1')
+		return ts_skip("locked memory is not moved");
+	begin(true);
+	for (i = 0; i < NR; i += KEPT)
+		if (mlock(mem + i * ts_psize, ts_psize))
+			ksft_exit_fail_msg("mlock failed\n");
+	leave_few();
+	bad = few_blocks(before);
+	moved = ts_vmstat("metadata_packed") - moved;
+	bad += ts_expect(moved > 0, "pages to be moved");
+	/* For a moment a page that is being moved is not. */
+	for (i = 0, is = nr_locked(); i < 50 && is < NR / KEPT; i++) {
+		usleep(20 * 1000);
+		is = nr_locked();
+	}
+	bad += ts_expect(is == NR / KEPT, "%lu pages locked, not %zu",
+			 NR / KEPT, is);
+	return end(bad, true);
+}
+
 /* With memory to spare it is not worth the trouble. */
 static int not_short(void)
 {
@@ -192,6 +307,8 @@ static const struct ts_case cases[] = {
 	{ "few pages of each block", packed, NEED },
 	{ "pages in use", in_use, NEED },
 	{ "some of the pages are pinned", pinned, NEED },
+	{ "pages shared by processes", shared, NEED },
+	{ "locked pages", locked_pages, NEED },
 	{ "not while memory is free", not_short, NEED },
 };
 

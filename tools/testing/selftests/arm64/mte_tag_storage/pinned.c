@@ -12,12 +12,10 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
 
 #include "ts_common.h"
@@ -48,14 +46,6 @@ static struct progress *progress;
 static char *at(size_t page)
 {
 	return ballast.mem + page * ts_psize;
-}
-
-/* Put the page into a pipe, where it stays. */
-static bool pin(size_t page, int fd[2])
-{
-	struct iovec iov = { .iov_base = at(page), .iov_len = ts_psize };
-
-	return !pipe(fd) && vmsplice(fd[1], &iov, 1, 0) == (ssize_t)ts_psize;
 }
 
 /* Read the page back from the pipe, which lets it go, and compare. */
@@ -112,8 +102,8 @@ static bool get_pair(struct pair *p)
 
 static bool get_pinned_pair(struct pair *p)
 {
-	return get_pair(p) && pin(p->storage, p->storage_pipe) &&
-	       pin(p->covered, p->covered_pipe);
+	return get_pair(p) && ts_pin_pipe(at(p->storage), p->storage_pipe) &&
+	       ts_pin_pipe(at(p->covered), p->covered_pipe);
 }
 
 static size_t unpin_pair(struct pair *p)
@@ -139,7 +129,7 @@ static int pinned_storage(void)
 	struct pair p;
 	size_t bad;
 
-	if (!get_pair(&p) || !pin(p.storage, p.storage_pipe))
+	if (!get_pair(&p) || !ts_pin_pipe(at(p.storage), p.storage_pipe))
 		return ts_skip("no page in tag storage could be pinned");
 	storage = ts_pfn(at(p.storage));
 	covered = ts_pfn(at(p.covered));
@@ -162,7 +152,7 @@ static int pinned_covered(void)
 	struct pair p;
 	size_t bad;
 
-	if (!get_pair(&p) || !pin(p.covered, p.covered_pipe))
+	if (!get_pair(&p) || !ts_pin_pipe(at(p.covered), p.covered_pipe))
 		return ts_skip("no covered page could be pinned");
 	storage = ts_pfn(at(p.storage));
 	covered = ts_pfn(at(p.covered));
@@ -474,8 +464,8 @@ static int pinned_taken(void)
 				return ts_skip("no page in tag storage");
 			beside = find_beside(p.covered);
 		} while (beside < 0);
-		if (!pin(p.storage, p.storage_pipe) ||
-		    !pin(p.covered, p.covered_pipe))
+		if (!ts_pin_pipe(at(p.storage), p.storage_pipe) ||
+		    !ts_pin_pipe(at(p.covered), p.covered_pipe))
 			return ts_skip("no page in tag storage could be pinned");
 		bad += taken_meanwhile(&p, beside, hits);
 	}

@@ -2,6 +2,7 @@
 /*
  * Who takes tag storage as memory, when, and who counts on it:
  *  - data takes it before pageblocks that the kernel had;
+ *  - data takes it before other memory gets below the high watermark;
  *  - data does not make memory be reclaimed while there is some, and takes other
  *    memory when there is none;
  *  - for the kernel and for a huge page it is no free memory.
@@ -58,6 +59,13 @@ static long other_kb(void)
 	return ts_meminfo("MemFree") - ts_meminfo("MetadataFree");
 }
 
+static void map_pages(void)
+{
+	pages = ts_map(MAX, TS_RW, MAP_NORESERVE);
+	madvise(pages, MAX * ts_psize, MADV_NOHUGEPAGE);
+	taken = 0;
+}
+
 /* Fill memory: what is left is tag storage and a little more. */
 static void begin(void)
 {
@@ -68,9 +76,7 @@ static void begin(void)
 	watermarks(MIN_KB, 0);
 	ts_ballast_fill(&ballast, total);
 	ts_ballast_fill(&ballast, total * 15 / 16);
-	pages = ts_map(MAX, TS_RW, MAP_NORESERVE);
-	madvise(pages, MAX * ts_psize, MADV_NOHUGEPAGE);
-	taken = 0;
+	map_pages();
 	ksft_print_msg("free: %ld kB of tag storage, %ld kB of other memory\n",
 		       ts_meminfo("MetadataFree"), other_kb());
 }
@@ -250,6 +256,34 @@ static int no_storage(void)
 	return end(bad);
 }
 
+/*
+ * The list of a CPU is refilled with ever more pages at a time, but not with
+ * those below the high watermark: tag storage is taken then.
+ */
+static int refills(void)
+{
+	long total = free_storage(), lowest;
+	size_t bad = 0;
+
+	set_long(VM "percpu_pagelist_high_fraction", 0);
+	watermarks(MIN_KB, 0);
+	ts_ballast_fill(&ballast, total);
+	map_pages();
+	lowest = other_kb();
+	while (!bad && taken + 64 <= MAX && free_storage() > total * 7 / 8) {
+		bad += take(64);
+		if (other_kb() < lowest)
+			lowest = other_kb();
+	}
+	ksft_print_msg("%zu pages, least of other memory %ld kB\n", taken,
+		       lowest);
+	bad += ts_expect(taken + 64 <= MAX, "tag storage to be taken");
+	bad += ts_expect(lowest > MIN_KB * 5 / 4,
+			 "other memory above %ld kB, not %ld", MIN_KB * 5 / 4,
+			 lowest);
+	return end(bad);
+}
+
 /* Other memory gets below its low watermark: time for kswapd. */
 static int kernel_memory(void)
 {
@@ -290,6 +324,7 @@ static int huge_page(void)
 static const struct ts_case cases[] = {
 	{ "data, without reclaim", no_reclaim, NEED },
 	{ "data, when tag storage is used up", no_storage, NEED },
+	{ "data, and what is left for others", refills, NEED },
 	{ "not for the kernel", kernel_memory, NEED },
 	{ "not for a huge page", huge_page, NEED | TS_NEED_THP },
 	/* Leaves pageblocks of its own kind behind. */

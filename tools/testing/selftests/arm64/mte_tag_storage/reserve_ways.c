@@ -13,7 +13,6 @@
 #include <unistd.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 
 #include "ts_common.h"
 
@@ -236,7 +235,6 @@ static int way_moved_freed(void)
 	for (i = 0, storage = 0; i < 16 && !bad; i++, storage++) {
 		struct covered covered = { };
 		long hits = ts_slow_hits();
-		double end = ts_now() + 0.2;
 		pthread_t thread;
 
 		if (!ts_ballast_pair(&ballast, &storage, &covered.page))
@@ -244,8 +242,7 @@ static int way_moved_freed(void)
 		ballast_page(covered.page, false);
 		if (pthread_create(&thread, NULL, tag_slowly, &covered))
 			ksft_exit_fail_msg("no thread\n");
-		while (slow && ts_slow_hits() == hits && ts_now() < end)
-			;
+		ts_wait_slow(hits, 0.2);
 		madvise(ballast.mem + storage * ts_psize, ts_psize,
 			MADV_DONTNEED);
 		pthread_join(thread, NULL);
@@ -366,17 +363,12 @@ static void free_beside(size_t storage, size_t pinned)
 /* A page that a pipe holds cannot be moved to where there is storage. */
 static size_t tag_pinned(size_t covered, size_t storage)
 {
-	struct iovec iov = {
-		.iov_base = ballast.mem + covered * ts_psize,
-		.iov_len = 1,
-	};
 	size_t bad;
 	int fd[2];
 
-	if (pipe(fd))
-		return ts_expect(false, "a pipe");
-	bad = ts_expect(vmsplice(fd[1], &iov, 1, 0) == 1, "vmsplice to work");
-	bad += tag_covered(covered, storage);
+	if (!ts_pin_pipe(ballast.mem + covered * ts_psize, fd))
+		return ts_expect(false, "vmsplice to work");
+	bad = tag_covered(covered, storage);
 	close(fd[0]);
 	close(fd[1]);
 	return bad;
@@ -606,7 +598,7 @@ static void *lock_slowly(void *arg)
 }
 
 /* What is in the storage is locked: that is not waited for. */
-static size_t tag_beside_locked(size_t covered, size_t storage, bool slow)
+static size_t tag_beside_locked(size_t covered, size_t storage)
 {
 	struct uffdio_move move = {
 		.src = (unsigned long)ballast.mem + storage * ts_psize,
@@ -621,9 +613,7 @@ static size_t tag_beside_locked(size_t covered, size_t storage, bool slow)
 	ts_protect(ballast.mem, covered, 1, TS_RWT);
 	if (pthread_create(&thread, NULL, lock_slowly, &move))
 		ksft_exit_fail_msg("no thread\n");
-	start = ts_now();
-	while (slow && ts_slow_hits() == hits && ts_now() < start + 1)
-		;
+	ts_wait_slow(hits, 1);
 	start = ts_now();
 	bad = tag_page(covered);
 	start = ts_now() - start;
@@ -651,7 +641,7 @@ static int way_moved_locked(void)
 			break;
 		ballast_page(storage, false);
 		ballast_page(covered, false);
-		bad += tag_beside_locked(covered, storage, slow);
+		bad += tag_beside_locked(covered, storage);
 		tried++;
 	}
 	return slow_end(bad, tried, slow);

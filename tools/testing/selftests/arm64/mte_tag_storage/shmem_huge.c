@@ -9,7 +9,6 @@
 #include <unistd.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 
 #include "ts_common.h"
 
@@ -230,7 +229,6 @@ static size_t one_pinned(const struct ts_ballast *b, int fd, size_t page,
 			 size_t *tried)
 {
 	char *mem = ts_map_fd_huge(fd, TS_RW), *at = mem + page * ts_psize;
-	struct iovec iov = { .iov_len = 1 };
 	unsigned long pfn;
 	size_t bad = 0;
 	ssize_t lent;
@@ -239,9 +237,8 @@ static size_t one_pinned(const struct ts_ballast *b, int fd, size_t page,
 	ts_data_write(mem, 0, nr, 1);
 	pfn = ts_pfn(at);
 	lent = ts_ballast_storage(b, pfn);
-	if (lent >= 0 && !pipe(hold)) {
-		iov.iov_base = b->mem + lent * ts_psize;
-		*tried += vmsplice(hold[1], &iov, 1, 0) == 1;
+	if (lent >= 0 && ts_pin_pipe(b->mem + lent * ts_psize, hold)) {
+		(*tried)++;
 		ts_protect(mem, 0, nr, TS_RWT);
 		bad += now_tagged(mem, 1);
 		bad += ts_expect(pfn != ts_pfn(at), "the page to move");

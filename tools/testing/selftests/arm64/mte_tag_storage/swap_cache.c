@@ -3,6 +3,7 @@
  * Folios that are found in the swap cache have the tags that they had, and all
  * of a large folio is mapped at once; what changed meanwhile for a part of the
  * range (MADV_DONTNEED, mprotect(), munmap()) changes nothing for the rest.
+ * swapoff() finds them there, too.
  *
  * A disk writes behind: what was paged out to it stays in the swap cache until
  * memory is short. That a page was found there shows in its PFN, the same as
@@ -237,6 +238,39 @@ static int test_forked(void)
 	return with_sizes(forked);
 }
 
+/*
+ * swapoff() maps page by page what it finds there; what became tagged only in
+ * swap waits for its storage then.
+ */
+static size_t unused(size_t kb, int prot)
+{
+	size_t bad, left;
+
+	if (!ts_disk_on(DISK_NR))
+		return 1;
+	bad = get_cached(kb, prot);
+	ts_protect(mem, 0, nr, TS_RWT);
+	bad += ts_expect(ts_disk_off(), "swapoff() to succeed");
+	left = ts_swapped(mem, 0, nr);
+	bad += ts_expect(!left, "no page in swap, not %zu", left);
+	bad += prot & PROT_MTE ? ts_check(mem, 0, nr, 1) :
+				 ts_none_touch(mem, 0, nr, 1);
+	bad += put_cached(0, nr);
+	bad += ts_check(mem, 0, nr, 1);
+	done();
+	return bad;
+}
+
+static int test_off(void)
+{
+	static const size_t sizes[] = { 64, 2048 };
+	size_t bad = 0, i;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++)
+		bad += unused(sizes[i], TS_RWT) + unused(sizes[i], TS_RW);
+	return ts_result(bad);
+}
+
 #define NEED	(TS_NEED_DISK | TS_NEED_THP)
 
 static const struct ts_case cases[] = {
@@ -246,6 +280,7 @@ static const struct ts_case cases[] = {
 	{ "a part becomes tagged", test_tagged_part, NEED },
 	{ "after munmap() of a part", test_unmapped, NEED },
 	{ "found by two processes", test_forked, NEED },
+	{ "found by swapoff", test_off, NEED },
 };
 
 int main(void)

@@ -7,10 +7,8 @@
  * the mapping; the pages that it covers are moved, the others stay.
  */
 #define _GNU_SOURCE
-#include <fcntl.h>
 #include <pthread.h>
 #include <unistd.h>
-#include <sys/uio.h>
 
 #include "ts_common.h"
 
@@ -237,13 +235,8 @@ static int storage_used(void)
 /* The tag storage of page @page is data that a pipe holds. */
 static bool pin_storage(size_t page, int fd[2], ssize_t *lent)
 {
-	struct iovec iov = { .iov_len = 1 };
-
 	*lent = ts_ballast_storage(&ballast, ts_pfn(mem + page * ts_psize));
-	if (*lent < 0 || pipe(fd))
-		return false;
-	iov.iov_base = ballast.mem + *lent * ts_psize;
-	return vmsplice(fd[1], &iov, 1, 0) == 1;
+	return *lent >= 0 && ts_pin_pipe(ballast.mem + *lent * ts_psize, fd);
 }
 
 static int storage_pinned(void)

@@ -16,11 +16,16 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include <linux/stddef.h>
+#include <linux/io_uring.h>
+#include <linux/mempolicy.h>
 #include <sys/auxv.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/swap.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 
@@ -32,6 +37,8 @@
 #define DT_PATH		"/proc/device-tree"
 #define TRACING		"/sys/kernel/tracing/"
 #define EVENTS		TRACING "events/memory_metadata/enable"
+
+#define CGROUPS		"/sys/fs/cgroup/"
 
 #define SLOW_THREAD	"ts_slow"
 
@@ -59,6 +66,8 @@
 #define PM_PFN		0x007fffffffffffffUL
 
 #define KPF_COMPOUND_TAIL	0x10000UL
+#define KPF_UNEVICTABLE		0x40000UL
+#define KPF_MLOCKED		0x200000000UL
 
 #define AGREE_TRIES	20
 
@@ -777,6 +786,20 @@ unsigned long ts_page_flags(unsigned long pfn)
 	return flags;
 }
 
+/* How many of the pages are present, and locked as the kernel sees it? */
+size_t ts_locked(const char *mem, size_t nr)
+{
+	size_t i, is = 0;
+
+	for (i = 0; i < nr; i++) {
+		unsigned long pfn = ts_pfn(mem + i * ts_psize);
+		unsigned long flags = pfn ? ts_page_flags(pfn) : 0;
+
+		is += (flags & KPF_MLOCKED) && (flags & KPF_UNEVICTABLE);
+	}
+	return is;
+}
+
 /* Size of the folio behind @mem in pages, or 0 if nothing is known of it. */
 size_t ts_folio_pages(const char *mem)
 {
@@ -859,6 +882,35 @@ size_t ts_pageout(char *mem, size_t first, size_t nr)
 }
 
 /*
+ * Pin pages for a long time. Return: a ring that has them as its buffer, to be
+ * closed; or -1 if that is not possible.
+ */
+int ts_pin_longterm(char *mem, size_t nr)
+{
+	struct io_uring_params params = { };
+	struct iovec iov = { mem, nr * ts_psize };
+	int fd = syscall(__NR_io_uring_setup, 1, &params);
+
+	if (fd < 0)
+		return -1;
+	if (syscall(__NR_io_uring_register, fd, IORING_REGISTER_BUFFERS, &iov,
+		    1)) {
+		ksft_print_msg("io_uring_register: %s\n", strerror(errno));
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+/* Put a page into a pipe: it cannot be moved until that is closed or read. */
+bool ts_pin_pipe(char *page, int fd[2])
+{
+	struct iovec iov = { page, ts_psize };
+
+	return !pipe(fd) && vmsplice(fd[1], &iov, 1, 0) == (ssize_t)ts_psize;
+}
+
+/*
  * Swap on a disk
  */
 
@@ -935,7 +987,7 @@ bool ts_swap_uncache(char *mem, size_t nr, size_t max)
 		char size[32];
 
 		snprintf(size, sizeof(size), "%zu", in * ts_psize);
-		ts_write_file("/sys/fs/cgroup/memory.reclaim", size);
+		ts_write_file(CGROUPS "memory.reclaim", size);
 		usleep(5 * 1000);
 	}
 	if (in > max)
@@ -1273,10 +1325,80 @@ long ts_slow_hits(void)
 	return field(buf, "hits=");
 }
 
+/*
+ * Wait, not for ever, until it has happened more than @hits times; not at all
+ * where it cannot.
+ */
+void ts_wait_slow(long hits, double seconds)
+{
+	double end = ts_now() + seconds;
+
+	while (hits >= 0 && ts_slow_hits() <= hits && ts_now() < end)
+		;
+}
+
 /* This thread is one of the slow ones, or no more. */
 void ts_be_slow(bool on)
 {
 	prctl(PR_SET_NAME, on ? SLOW_THREAD : "ts_test");
+}
+
+static int group_path(char *path, size_t size, const char *group,
+		      const char *file)
+{
+	return snprintf(path, size, CGROUPS "%s/%s", group, file);
+}
+
+/* A new cgroup that can use the controller ("+memory"). */
+bool ts_group_make(const char *group, const char *controller)
+{
+	char path[128];
+
+	ts_write_file(CGROUPS "cgroup.subtree_control", controller);
+	group_path(path, sizeof(path), group, "");
+	rmdir(path);
+	return !mkdir(path, 0755);
+}
+
+/* False if it is not empty. */
+bool ts_group_remove(const char *group)
+{
+	char path[128];
+
+	group_path(path, sizeof(path), group, "");
+	return !rmdir(path);
+}
+
+bool ts_group_set(const char *group, const char *file, const char *value)
+{
+	char path[128];
+
+	group_path(path, sizeof(path), group, file);
+	return !ts_write_file(path, value);
+}
+
+/* What is in @file, or a negative error. */
+int ts_group_get(const char *group, const char *file, char *buf, size_t size)
+{
+	char path[128];
+
+	group_path(path, sizeof(path), group, file);
+	return ts_read_file(path, buf, size);
+}
+
+/* Run @fn in a child that is a member of @group from the beginning. */
+pid_t ts_group_start(const char *group, int (*fn)(void))
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		if (!ts_group_set(group, "cgroup.procs", "0"))
+			_exit(99);
+		_exit(fn());
+	}
+	if (pid < 0)
+		ksft_exit_fail_msg("fork failed\n");
+	return pid;
 }
 
 int ts_compact(void)
@@ -1301,6 +1423,17 @@ static bool populate(char *mem, size_t *nr, size_t more)
 	return true;
 }
 
+/* Each node uses its storage only once it is short of other memory itself. */
+static void ballast_of_all_nodes(char *mem, size_t nr)
+{
+	unsigned long nodes = 3;
+
+	if (have_nodes() &&
+	    syscall(__NR_mbind, mem, nr * ts_psize, MPOL_INTERLEAVE, &nodes,
+		    8 * sizeof(nodes), 0))
+		ksft_exit_fail_msg("mbind: %s\n", strerror(errno));
+}
+
 /*
  * Most of ordinary memory, in huge pages where there are any: they come quickly,
  * and never from tag storage. Some base pages in between, from all over memory,
@@ -1323,6 +1456,8 @@ static void ballast_bulk(struct ts_ballast *b, long leave_kb)
 	madvise(b->mem, b->max * ts_psize, MADV_NOHUGEPAGE);
 	b->bulk = ts_map(b->max, TS_RW, MAP_NORESERVE);
 	madvise(b->bulk, b->max * ts_psize, MADV_HUGEPAGE);
+	ballast_of_all_nodes(b->mem, b->max);
+	ballast_of_all_nodes(b->bulk, b->max);
 	/* Children have no part in it. */
 	madvise(b->bulk, b->max * ts_psize, MADV_DONTFORK);
 

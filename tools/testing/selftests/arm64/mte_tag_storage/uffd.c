@@ -2,8 +2,8 @@
 /*
  * userfaultfd on tagged memory: pages that it copies, fills with zero, maps or
  * moves in have the right data and tags, whether their tag storage is free or in
- * use as data, also where they wait for it; and write protection by it survives
- * that wait.
+ * use as data, also where they wait for it; and write protection by it, or by
+ * PAGEMAP_SCAN for it, survives that wait.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <string.h>
 #include <unistd.h>
+#include <linux/fs.h>
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -325,6 +326,119 @@ static int wp_undone(void)
 	return ts_result(bad);
 }
 
+/*
+ * PAGEMAP_SCAN finds these ranges of pages that were written to, each by its
+ * first page and the one behind, and no others; and protects them.
+ */
+static size_t expect_written(char *mem, size_t nr, const size_t *want,
+			     long ranges)
+{
+	const unsigned long categories = PAGE_IS_PRESENT | PAGE_IS_WRITTEN;
+	struct page_region region[4] = { };
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg),
+		.flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
+		.start = (unsigned long)mem,
+		.end = (unsigned long)mem + nr * ts_psize,
+		.vec = (unsigned long)region,
+		.vec_len = ARRAY_SIZE(region),
+		.category_mask = categories,
+		.return_mask = categories,
+	};
+	int fd = open("/proc/self/pagemap", O_RDONLY);
+	long n = ioctl(fd, PAGEMAP_SCAN, &arg), i;
+	size_t bad;
+
+	close(fd);
+	bad = ts_expect(n == ranges, "%ld ranges written to, not %ld", ranges,
+			n);
+	for (i = 0; i < ranges && !bad; i++) {
+		size_t first = (region[i].start - arg.start) / ts_psize;
+		size_t end = (region[i].end - arg.start) / ts_psize;
+
+		bad += ts_expect(first == want[2 * i] && end == want[2 * i + 1],
+				 "pages %zu to %zu, not %zu to %zu",
+				 want[2 * i], want[2 * i + 1], first, end);
+		bad += ts_expect(region[i].categories == categories,
+				 "present and written, is %llx",
+				 (unsigned long long)region[i].categories);
+	}
+	return bad;
+}
+
+/* Pages that wait are seen, and protected, and wait on. */
+static size_t check_scan(char *mem, size_t nr)
+{
+	static const size_t some[] = { 0, 10, 20, 30 };
+	const size_t all[] = { 0, nr }, rest[] = { 10, nr };
+	long faults;
+	size_t bad, wp;
+
+	bad = expect_written(mem, nr, all, 1);
+	bad += expect_written(mem, nr, NULL, 0);
+	wp = wp_pages(mem, nr);
+	bad += ts_expect(wp == nr, "%zu pages protected, not %zu", nr, wp);
+
+	/* The first access is a write, of a tag or of data. */
+	faults = ts_vmstat("metadata_none_fault");
+	ts_tags_write(mem, 0, 10, SEED);
+	ts_data_write(mem, 20, 10, SEED + 1);
+	if (faults >= 0)
+		bad += ts_expect(ts_vmstat("metadata_none_fault") > faults,
+				 "pages that wait for their storage");
+	bad += expect_written(mem, nr, some, 2);
+
+	/* To get storage, and to be read, is no write. */
+	bad += ts_tags_zero(mem, 10, nr - 10);
+	bad += ts_data_check(mem, 0, 20, SEED);
+	bad += ts_data_check(mem, 20, 10, SEED + 1);
+	bad += ts_data_check(mem, 30, nr - 30, SEED);
+	bad += expect_written(mem, nr, NULL, 0);
+	ts_data_write(mem, 20, 10, SEED);
+	ts_tags_write(mem, 10, nr - 10, SEED);
+	bad += expect_written(mem, nr, rest, 1);
+	return bad + ts_check(mem, 0, nr, SEED);
+}
+
+static bool begin_async(char *mem, size_t nr)
+{
+	return begin(mem, nr, UFFDIO_REGISTER_MODE_WP, UFFD_FEATURE_WP_ASYNC);
+}
+
+static int wp_async(void)
+{
+	char *mem = ts_map_none(NR, SEED);
+	size_t bad;
+
+	if (!begin_async(mem, NR))
+		return cannot();
+	bad = check_scan(mem, NR);
+	close(uffd);
+	ts_unmap(mem, NR);
+	return ts_result(bad);
+}
+
+/* A huge page, whole, and half of one, which splits its mapping. */
+static int wp_async_huge(void)
+{
+	size_t nr = ts_huge_size() / ts_psize, bad = 0, i;
+
+	for (i = 1; i <= 2; i++) {
+		char *mem = ts_map_none_huge(SEED);
+
+		if (!mem)
+			return ts_skip("got no huge page");
+		if (!begin_async(mem, nr))
+			return cannot();
+		bad += check_scan(mem, nr / i);
+		bad += ts_data_check(mem, 0, nr, SEED);
+		bad += ts_tags_zero(mem, nr / i, nr - nr / i);
+		close(uffd);
+		ts_unmap(mem, nr);
+	}
+	return ts_result(bad);
+}
+
 /* Pages in @from, tagged or waiting, are moved; nothing stays behind. */
 static size_t moved(char *from, size_t nr, bool waits)
 {
@@ -388,6 +502,88 @@ static int move_huge(void)
 	return ts_result(huge_moved(none));
 }
 
+/* Of these, pages up to @tagged have tags, the others have not. */
+static size_t check_part(char *mem, size_t first, size_t end, size_t tagged)
+{
+	size_t bad = ts_data_check(mem, first, end - first, SEED);
+
+	for (; first < end; first++)
+		bad += first < tagged ? ts_tags_check(mem, first, 1, SEED) :
+					ts_tags_zero(mem, first, 1);
+	return bad;
+}
+
+/*
+ * The middle of @nr waiting pages, of which the first @tagged were accessed, is
+ * moved; what is left on both sides stays as it is.
+ */
+static size_t part_moved(char *from, size_t nr, size_t tagged)
+{
+	size_t first = nr / 4 + 1, end = 3 * nr / 4 + 1, bad;
+	char *to = ts_map(nr, TS_RWT, 0);
+	long faults;
+	int ret;
+
+	ts_tags_write(from, 0, tagged, SEED);
+	begin(to, nr, UFFDIO_REGISTER_MODE_MISSING, UFFD_FEATURE_MOVE);
+	ret = move_in(to + first * ts_psize, from + first * ts_psize,
+		      end - first);
+	bad = ts_expect(!ret, "UFFDIO_MOVE to succeed, not %d", ret);
+	faults = ts_vmstat("metadata_none_fault");
+	/* Who is not moved waits for a page without end. */
+	if (!ret)
+		bad += check_part(to, first, end, tagged);
+	if (faults >= 0 && !tagged)
+		bad += ts_expect(ts_vmstat("metadata_none_fault") > faults,
+				 "pages to wait for their storage as before");
+	bad += check_part(from, 0, first, tagged);
+	bad += check_part(from, end, nr, tagged);
+	bad += ts_expect(!ts_load(from + first * ts_psize),
+			 "nothing to be left");
+	bad += ts_tags_zero(from, first, end - first);
+	close(uffd);
+	ts_unmap(from, nr);
+	ts_unmap(to, nr);
+	return bad;
+}
+
+static size_t small_parts_moved(void)
+{
+	size_t bad = 0, i;
+
+	for (i = 0; i <= 2; i++)
+		bad += part_moved(ts_map_none(NR, SEED), NR, i * NR / 2);
+	return bad;
+}
+
+static int move_part(void)
+{
+	if (!can(UFFD_FEATURE_MOVE))
+		return cannot();
+	return ts_result(small_parts_moved());
+}
+
+static int move_part_huge(void)
+{
+	size_t nr = ts_huge_size() / ts_psize, bad = 0, i;
+
+	if (!can(UFFD_FEATURE_MOVE))
+		return cannot();
+	for (i = 0; i <= 2; i++) {
+		char *mem = ts_map_none_huge(SEED);
+
+		if (!mem)
+			return ts_skip("got no huge page");
+		bad += part_moved(mem, nr, i * nr / 2);
+	}
+	return ts_result(bad);
+}
+
+static size_t way_move_part(void)
+{
+	return can(UFFD_FEATURE_MOVE) ? small_parts_moved() : 0;
+}
+
 static size_t way_move(void)
 {
 	return can(UFFD_FEATURE_MOVE) ? small_moved() : 0;
@@ -409,6 +605,7 @@ static size_t all_ways(void)
 		{ "UFFDIO_COPY", copied },
 		{ "UFFDIO_ZEROPAGE", zeroed },
 		{ "UFFDIO_MOVE", way_move },
+		{ "UFFDIO_MOVE of a part", way_move_part },
 		{ "UFFDIO_MOVE of a huge page", way_move_huge },
 	};
 
@@ -448,8 +645,14 @@ static const struct ts_case cases[] = {
 	  TS_NEED_ROOT | TS_NEED_THP },
 	{ "UFFDIO_WRITEPROTECT undone, and swapped", wp_undone,
 	  TS_NEED_ROOT | TS_NEED_SWAP },
+	{ "PAGEMAP_SCAN that protects", wp_async, TS_NEED_ROOT },
+	{ "PAGEMAP_SCAN that protects a huge page", wp_async_huge,
+	  TS_NEED_ROOT | TS_NEED_THP },
 	{ "UFFDIO_MOVE", move, TS_NEED_ROOT },
+	{ "UFFDIO_MOVE of a part", move_part, TS_NEED_ROOT },
 	{ "UFFDIO_MOVE of a huge page", move_huge, TS_NEED_ROOT | TS_NEED_THP },
+	{ "UFFDIO_MOVE of a part of a huge page", move_part_huge,
+	  TS_NEED_ROOT | TS_NEED_THP },
 	{ "UFFDIO_MOVE between tagged and not", move_refused, TS_NEED_ROOT },
 	{ "tag storage in use", storage_used,
 	  TS_NEED_ROOT | TS_NEED_COUNTERS | TS_NEED_REGIONS },
