@@ -138,12 +138,13 @@ static long free_huge(void)
 
 	f = fopen("/proc/pagetypeinfo", "r");
 	while (f && fgets(line, sizeof(line), f)) {
-		char *p = strstr(line, "type "), *end;
+		char *p = strstr(line, ", type "), *end;
 		size_t order;
 
+		/* Not the heading, which has numbers, too. */
 		if (!p || strstr(line, "Metadata"))
 			continue;
-		p += strcspn(p + 5, "0123456789\n") + 5;
+		p += strcspn(p + 7, "0123456789\n") + 7;
 		for (order = 0; (p += strspn(p, " >")), *p; order++, p = end) {
 			long pieces = strtol(p, &end, 10);
 
