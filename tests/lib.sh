@@ -137,10 +137,10 @@ SMALL="gup_force kill longterm memcg mlock pinned ptrace_kinds reserve_ways"
 NODES="damon migrate move_large move_race nodes"
 # These take long, and run beside the others: both take about as long in all.
 LONG="unmovable uprobe collapse_race concurrent swap hog"
-# One test for each part of the mechanism; the rest look at one path each.
-CORE="accounting concurrent fork_cow gup hog longterm migrate mmap_fault
-	mprotect_touch pinned prot ptrace release reserve_ways shmem split_tags
-	swap thp unmovable zero_page"
+# One test for each part of the mechanism, but none that take long: "make
+# test-all" has all of them on the debug kernel.
+CORE="concurrent fork_cow gup longterm migrate mmap_fault mprotect_touch pinned
+	prot ptrace release reserve_ways shmem split_tags swap thp zero_page"
 
 # others: the selftests that are in no list, one per line.
 others()
