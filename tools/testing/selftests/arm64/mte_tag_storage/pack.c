@@ -278,9 +278,9 @@ static int locked_pages(void)
 	bad = few_blocks(before);
 	moved = ts_vmstat("metadata_packed") - moved;
 	bad += ts_expect(moved > 0, "pages to be moved");
-	/* For a moment a page that is being moved is not. */
+	/* A page that was moved is not, until it is on its list again. */
 	for (i = 0, is = nr_locked(); i < 50 && is < NR / KEPT; i++) {
-		usleep(20 * 1000);
+		ts_compact();
 		is = nr_locked();
 	}
 	bad += ts_expect(is == NR / KEPT, "%lu pages locked, not %zu",

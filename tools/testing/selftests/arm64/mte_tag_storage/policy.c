@@ -178,9 +178,54 @@ static unsigned int get_huge(char *mem)
 	return 0;
 }
 
+/* The list of a CPU is not filled with tag storage: it goes page by page. */
+static size_t page_by_page(void)
+{
+	long worst = 0;
+	size_t bad = 0;
+	int i;
+
+	for (i = 0; i < 128 && !bad; i++) {
+		long free = free_storage();
+
+		bad += take(1);
+		free -= free_storage();
+		if (free > worst)
+			worst = free;
+	}
+	/* A few for others. */
+	return bad + ts_expect(worst < 16,
+			       "tag storage page by page, not %ld", worst);
+}
+
+/* How often what may have tag storage had to reclaim memory. */
+static long stalls(void)
+{
+	ts_fold();
+	return ts_vmstat("allocstall_movable");
+}
+
+/* When there is no tag storage left, pageblocks of the kernel are next. */
+static size_t then_pageblocks(void)
+{
+	long before = stalls(), other;
+	size_t bad = 0;
+
+	while (!bad && taken + 64 <= MAX && free_storage() > 64)
+		bad += take(64);
+	other = other_kb();
+	bad += take(NR);
+	bad += ts_expect(stalls() == before, "no reclaim for data, not %ld times",
+			 stalls() - before);
+	ksft_print_msg("%ld kB of other memory, then %ld kB\n", other,
+		       other_kb());
+	return bad;
+}
+
 /*
- * Of whole pageblocks that are free a huge page is made, but no data goes there.
- * What is free in pageblocks of its own goes first.
+ * Of whole pageblocks that are free a huge page is made, but no data goes there
+ * as long as there is tag storage. What is free in pageblocks of its own goes
+ * first.
  */
 static int before_pageblocks(void)
 {
@@ -202,6 +247,7 @@ static int before_pageblocks(void)
 	bad += ts_expect(free > (long)NR / 2,
 			 "about %lu pages of data in tag storage, not %ld", NR,
 			 free);
+	bad += page_by_page();
 
 	pieces = free_huge();
 	tries = get_huge(mem);
@@ -211,14 +257,7 @@ static int before_pageblocks(void)
 	bad += ts_data_check(mem, 0, nr, SEED);
 	ts_unmap(mem, nr);
 	ksft_print_msg("%ld free pieces, huge page at try %u\n", pieces, tries);
-	return end(bad);
-}
-
-/* How often what may have tag storage had to reclaim memory. */
-static long stalls(void)
-{
-	ts_fold();
-	return ts_vmstat("allocstall_movable");
+	return end(bad + then_pageblocks());
 }
 
 /* Other memory is below all watermarks. */
@@ -228,6 +267,14 @@ static int no_reclaim(void)
 	long before;
 
 	begin();
+	if (free_storage() < (long)(2 * NR)) {
+		end(0);
+		return ts_skip("too little tag storage is free");
+	}
+	/* Nor is there anything for kswapd, which would make this easy. */
+	if (mlock(ballast.bulk, ballast.bulk_nr * ts_psize) ||
+	    mlock(ballast.mem, ballast.nr * ts_psize))
+		ksft_exit_fail_msg("mlock failed\n");
 	before = stalls();
 	watermarks(other_kb() * 4 / 3, 0);
 	bad = take(NR);
