@@ -136,7 +136,7 @@ SELFTESTS=$TOP/tools/testing/selftests/arm64/mte_tag_storage
 SMALL="gup_force kill longterm memcg mlock pinned ptrace_kinds reserve_ways"
 NODES="damon migrate move_large move_race nodes"
 # These take long, and run beside the others: both take about as long in all.
-LONG="unmovable uprobe collapse_race concurrent swap hog"
+LONG="unmovable uprobe collapse_race concurrent swap hog pack part_pinned"
 # One test for each part of the mechanism, but none that take long: "make
 # test-all" has all of them on the debug kernel.
 CORE="concurrent fork_cow gup longterm migrate mmap_fault mprotect_touch pinned
