@@ -128,13 +128,20 @@ static int pinned_storage(void)
 	unsigned long storage, covered;
 	struct pair p;
 	size_t bad;
+	long hits;
 
 	if (!get_pair(&p) || !ts_pin_pipe(at(p.storage), p.storage_pipe))
 		return ts_skip("no page in tag storage could be pinned");
 	storage = ts_pfn(at(p.storage));
 	covered = ts_pfn(at(p.covered));
 	ts_protect(ballast.mem, p.covered, 1, TS_RWT);
+	ts_slow("metadata_take_contig", 1);
+	hits = ts_slow_hits();
+	ts_be_slow(true);
 	bad = touch(p.covered);
+	ts_be_slow(false);
+	bad += ts_expect(ts_slow_hits() == hits, "no last resort");
+	ts_slow(NULL, 0);
 	bad += ts_expect(ts_pfn(at(p.storage)) == storage,
 			 "the pinned page to stay");
 	bad += ts_expect(ts_pfn(at(p.covered)) != covered,
@@ -381,6 +388,46 @@ static int pinned_both(void)
 	return ts_result(bad);
 }
 
+static pid_t start_reader(size_t page)
+{
+	pid_t pid = fork();
+	size_t bad;
+
+	if (pid < 0)
+		ksft_exit_fail_msg("fork failed\n");
+	if (pid)
+		return pid;
+	ts_protect(ballast.mem, page, 1, TS_RWT);
+	bad = ts_tags_zero(ballast.mem, page, 1);
+	_exit(bad + ts_data_check(ballast.mem, page, 1, SEED) != 0);
+}
+
+/* None of those that wait for the same page pins it for the others. */
+static int pinned_shared(void)
+{
+	size_t bad = 0, i;
+	struct pair p;
+	pid_t pid[2];
+	double start;
+	int ret;
+
+	if (!get_pinned_pair(&p))
+		return ts_skip("no page in tag storage could be pinned");
+	for (i = 0; i < ARRAY_SIZE(pid); i++)
+		pid[i] = start_reader(p.covered);
+	usleep(300 * 1000);
+	start = ts_now();
+	bad += unpin(p.covered_pipe, p.covered);
+	for (i = 0; i < ARRAY_SIZE(pid); i++) {
+		ret = ts_wait(pid[i], MANY);
+		bad += ts_expect(!ret, "child to end with 0, not %d", ret);
+	}
+	start = ts_now() - start;
+	bad += ts_expect(start < SHORT, "that soon, not in %.3f s", start);
+	bad += unpin(p.storage_pipe, p.storage);
+	return ts_result(bad);
+}
+
 /* Another page of the ballast that has its tags where those of @page are, or -1. */
 static ssize_t find_beside(size_t page)
 {
@@ -476,6 +523,7 @@ static const struct ts_case cases[] = {
 	{ "page in tag storage pinned", pinned_storage, NEED },
 	{ "covered page pinned", pinned_covered, NEED },
 	{ "both pages pinned", pinned_both, NEED },
+	{ "both pages pinned, for several processes", pinned_shared, NEED },
 	{ "both pages pinned, another page takes the storage", pinned_taken,
 	  NEED | TS_NEED_CPUS },
 };
