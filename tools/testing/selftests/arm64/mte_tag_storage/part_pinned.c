@@ -14,7 +14,7 @@
 #define NR	512UL
 #define SEED	1
 #define SOME	160UL	/* as many are of no use, on average */
-#define ROUNDS	16
+#define ROUNDS	32
 #define FEW	8UL	/* fit in a batch for the LRU */
 #define STEP	1024UL
 #define NOISE	400
@@ -163,6 +163,7 @@ static int given_back(void)
 	}
 	ts_unmap(plain, ROUNDS * STEP);
 	after = free_pages();
+	ksft_print_msg("%ld pages free before, %ld after\n", before, after);
 	bad += ts_expect(after > before - NOISE,
 			 "%ld pages to be free again, not %ld", before, after);
 	return end(bad);
