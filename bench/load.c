@@ -41,13 +41,16 @@ static void print_meminfo(void)
 		printf("# %s\n", line);
 }
 
-/* What there is, and what is left of it when per-cpu lists are empty. */
+/* What there is, and what is left of it, in the lists of the CPUs as well. */
 static void all_memory(void)
 {
+	long kb = ts_psize / 1024;
+
 	ts_compact();
 	ts_fold();
 	printf("value memory total=%ld free=%ld storage=%ld\n",
-	       ts_meminfo("MemTotal"), ts_meminfo("MemFree"),
+	       ts_meminfo("MemTotal"),
+	       ts_meminfo("MemFree") + ts_zoneinfo("count") * kb,
 	       ts_meminfo("MetadataTotal"));
 	print_meminfo();
 }
