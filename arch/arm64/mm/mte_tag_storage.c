@@ -69,6 +69,7 @@
 #include <linux/seq_file.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
+#include <linux/vmalloc.h>
 #include <linux/vmstat.h>
 #include <linux/wait_bit.h>
 #include <linux/workqueue.h>
@@ -834,29 +835,35 @@ static void __init region_range(const struct tag_map *map, unsigned long *start,
 			  pageblock_nr_pages);
 }
 
+/* As little as possible, which kmalloc() would round up; never freed. */
+static void *__init region_alloc(size_t size)
+{
+	void *mem = alloc_pages_exact(size, GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN);
+
+	return mem ?: vzalloc(size);
+}
+
 static int __init region_init(const struct tag_storage_node *node)
 {
 	struct tag_map *map = &tag_maps[nr_tag_regions];
 	struct tag_region *region = &tag_regions[nr_tag_regions];
+	size_t held = BITS_TO_LONGS(node->map.data_pages);
+	size_t lingers = BITS_TO_LONGS(node->map.nr_blocks);
 	unsigned long start, end, block;
 
 	*map = node->map;
 	map->region = region;
-	region->blocks = kvcalloc(map->nr_blocks, sizeof(*region->blocks),
-				  GFP_KERNEL);
-	region->held = kvcalloc(BITS_TO_LONGS(map->data_pages), sizeof(long),
-				GFP_KERNEL);
-	region->lingers = kvcalloc(BITS_TO_LONGS(map->nr_blocks), sizeof(long),
-				   GFP_KERNEL);
 	region->path = kstrdup(node->path, GFP_KERNEL);
-	if (!region->blocks || !region->held || !region->lingers ||
-	    !region->path) {
-		kvfree(region->blocks);
-		kvfree(region->held);
-		kvfree(region->lingers);
+	if (!region->path)
+		return -ENOMEM;
+	region->held = region_alloc((held + lingers) * sizeof(long) +
+				    map->nr_blocks * sizeof(*region->blocks));
+	if (!region->held) {
 		kfree(region->path);
 		return -ENOMEM;
 	}
+	region->lingers = region->held + held;
+	region->blocks = (struct tag_block *)(region->lingers + lingers);
 
 	region_range(map, &start, &end);
 	for (block = 0; block < map->nr_blocks; block++) {
