@@ -127,6 +127,9 @@ static int packed(void)
 	moved = ts_vmstat("metadata_packed") - moved;
 	ksft_print_msg("%ld pages moved\n", moved);
 	bad += ts_expect(moved > 0, "pages to be moved");
+	/* Into full blocks, and not about. */
+	bad += ts_expect(moved < (long)(2 * NR / KEPT),
+			 "each of %lu pages to be moved once", NR / KEPT);
 	return end(bad, true);
 }
 
