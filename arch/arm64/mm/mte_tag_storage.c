@@ -198,9 +198,91 @@ static bool block_fail_join(struct tag_block *b)
 	       metadata_should_fail(METADATA_WAY_SHARED);
 }
 
-/* Take references for @nr pages on a block that is reserved already. */
-static __always_inline bool block_join(struct tag_block *b, unsigned int nr)
+/*
+ * Ahead of need
+ *
+ * While storage is full of data, whoever gets the first page of a block waits
+ * for its data to be moved. The page allocator hands out neighbours one after
+ * another. So once that has happened, a work item takes the blocks that are
+ * next, and lets them linger until they are joined; ever more of them, as long
+ * as that happens. What was in vain is given back like any other.
+ */
+
+/* Blocks to take, at first and at most. */
+#define AHEAD_FIRST		2
+#define AHEAD_MOST		16
+
+/* The last block that had to be emptied says for so long that others have to. */
+#define AHEAD_WINDOW		(HZ / 10 ?: 1)
+
+/**
+ * struct ahead - where a CPU allocates tagged pages
+ * @work: takes the blocks that come next
+ * @pfn: a page of the block that was taken or joined last
+ * @blocks: how many to have ready behind that
+ * @until: end of the window, in jiffies
+ *
+ * All but @work only guide it, so no lock keeps them together.
+ */
+struct ahead {
+	struct work_struct work;
+	unsigned long pfn;
+	unsigned long blocks;
+	unsigned long until;
+};
+
+static DEFINE_PER_CPU(struct ahead, ahead);
+
+/* The first page that it covers is free: in the allocator, or on a CPU's list. */
+static bool ahead_wants(const struct tag_map *map, unsigned long block)
 {
+	struct page *page;
+	unsigned long nr;
+
+	if (block >= map->nr_blocks ||
+	    atomic_read(&region_of(map)->blocks[block].holders) != BLOCK_FREE)
+		return false;
+	page = pfn_to_online_page(tag_map_block_data(map, block, &nr));
+	return page && !page_ref_count(page) && !PageTail(page);
+}
+
+static void ahead_go_on(struct ahead *a, const struct tag_map *map,
+			unsigned long block, unsigned long blocks)
+{
+	unsigned long nr;
+
+	WRITE_ONCE(a->pfn, tag_map_block_data(map, block, &nr));
+	WRITE_ONCE(a->blocks, blocks);
+	queue_work(system_unbound_wq, &a->work);
+}
+
+/* Data had to be moved out of this block before it could be reserved. */
+static void ahead_begin(const struct tag_map *map, unsigned long block)
+{
+	struct ahead *a = raw_cpu_ptr(&ahead);
+
+	WRITE_ONCE(a->until, jiffies + AHEAD_WINDOW);
+	if (ahead_wants(map, block + 1))
+		ahead_go_on(a, map, block, AHEAD_FIRST);
+}
+
+/* This block was lingering. It may have been taken ahead. */
+static noinline void ahead_joined(const struct tag_map *map, unsigned long block)
+{
+	struct ahead *a = raw_cpu_ptr(&ahead);
+	unsigned long blocks = READ_ONCE(a->blocks);
+
+	if (time_before(jiffies, READ_ONCE(a->until)) &&
+	    ahead_wants(map, block + blocks / 2 + 1))
+		ahead_go_on(a, map, block,
+			    clamp(2 * blocks, AHEAD_FIRST, AHEAD_MOST));
+}
+
+/* Take references for @nr pages on a block that is reserved already. */
+static __always_inline bool block_join(const struct tag_map *map,
+				       unsigned long block, unsigned int nr)
+{
+	struct tag_block *b = &region_of(map)->blocks[block];
 	int holders = atomic_read(&b->holders);
 
 	for (;;) {
@@ -212,6 +294,8 @@ static __always_inline bool block_join(struct tag_block *b, unsigned int nr)
 			break;
 	}
 	count_vm_events(METADATA_RESERVE_SHARED, nr);
+	if (unlikely(holders == BLOCK_LINGERS))
+		ahead_joined(map, block);
 	return true;
 }
 
@@ -285,9 +369,14 @@ static noinline int block_get_slow(const struct tag_map *map,
 	struct tag_block *b = &region_of(map)->blocks[block];
 
 	for (;;) {
-		if (block_try_state(b, BLOCK_FREE, BLOCK_BUSY))
-			return block_take(map, block, nr, gfp, way);
-		if (block_join(b, nr))
+		if (block_try_state(b, BLOCK_FREE, BLOCK_BUSY)) {
+			int ret = block_take(map, block, nr, gfp, way);
+
+			if (!ret && *way == METADATA_WAY_MOVED)
+				ahead_begin(map, block);
+			return ret;
+		}
+		if (block_join(map, block, nr))
 			return 0;
 		if (atomic_read(&b->holders) != BLOCK_BUSY)
 			continue;
@@ -308,7 +397,7 @@ static int block_get(const struct tag_map *map, unsigned long block,
 	*way = METADATA_WAY_SHARED;
 	if (block_fail_join(b))
 		return -EAGAIN;
-	if (likely(block_join(b, nr)))
+	if (likely(block_join(map, block, nr)))
 		return 0;
 	return block_get_slow(map, block, nr, gfp, way);
 }
@@ -379,6 +468,28 @@ static void block_put(const struct tag_map *map, unsigned long block,
 	smp_mb__after_atomic();
 	if (!delayed_work_pending(&linger_work))
 		queue_delayed_work(linger_wq, &linger_work, BLOCK_LINGER);
+}
+
+static void take_ahead(struct work_struct *work)
+{
+	struct ahead *a = container_of(work, struct ahead, work);
+	unsigned long pfn = READ_ONCE(a->pfn), left = READ_ONCE(a->blocks);
+	const struct tag_map *map = map_of(pfn);
+	unsigned long block = tag_map_block(map, pfn);
+	enum metadata_way way;
+
+	while (left--) {
+		if (!ahead_wants(map, ++block) ||
+		    !block_try_state(&region_of(map)->blocks[block],
+				     BLOCK_FREE, BLOCK_BUSY) ||
+		    block_take(map, block, 1, GFP_HIGHUSER_MOVABLE, &way))
+			continue;
+		if (way == METADATA_WAY_MOVED)
+			WRITE_ONCE(a->until, jiffies + AHEAD_WINDOW);
+		count_vm_event(METADATA_RESERVE_AHEAD);
+		block_put(map, block, 1);
+		cond_resched();
+	}
 }
 
 /*
@@ -661,7 +772,7 @@ bool arch_metadata_join(struct page *page, unsigned int *nr)
 		return true;
 	block = tag_map_block(map, pfn);
 	b = &region_of(map)->blocks[block];
-	if (block_fail_join(b) || !block_join(b, *nr)) {
+	if (block_fail_join(b) || !block_join(map, block, *nr)) {
 		bool ready = page_holds(map, pfn);
 
 		/* Then it is the others that are in the way. */
@@ -964,6 +1075,8 @@ static int __init mte_tag_storage_init(void)
 	if (!nr_tag_regions)
 		return 0;
 
+	for_each_possible_cpu(cpu)
+		INIT_WORK(&per_cpu_ptr(&ahead, cpu)->work, take_ahead);
 	/* One after the other; a CPU that comes later must not have less. */
 	for_each_online_cpu(cpu)
 		smp_call_function_single(cpu, min_tag_line_size, NULL, 1);

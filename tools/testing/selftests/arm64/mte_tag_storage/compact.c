@@ -23,6 +23,8 @@
 #define PIECES_KB	(48 * 1024L)
 #define PROACTIVENESS	"/proc/sys/vm/compaction_proactiveness"
 #define HUGEPAGES	"/proc/sys/vm/nr_hugepages"
+#define MIN_FREE	"/proc/sys/vm/min_free_kbytes"
+#define BOOST		"/proc/sys/vm/watermark_boost_factor"
 
 static char *mem, *pieces, *bulk;
 static size_t nr_pieces, bulk_size;
@@ -199,7 +201,11 @@ static size_t move_waiting(size_t (*compact)(void), size_t *nr)
 	return bad;
 }
 
-/* Where memory is in pieces is a matter of luck, too: some attempts. */
+/*
+ * Where memory is in pieces is a matter of luck, too: some attempts. What is free
+ * in pieces must be well above the watermarks, or compaction is not worth trying;
+ * with huge pages enabled these are about as high as that.
+ */
 static int attempts(size_t (*move)(size_t (*compact)(void), size_t *nr),
 		    size_t (*compact)(void))
 {
@@ -207,6 +213,8 @@ static int attempts(size_t (*move)(size_t (*compact)(void), size_t *nr),
 	size_t bad = 0, nr = 0;
 	int i;
 
+	ts_set(BOOST, "0");
+	ts_set(MIN_FREE, "4096");
 	stalled = compact != by_request;
 	for (i = 0; i < 7 && !bad && (nr < 16 || !stalled); i++)
 		bad += move(compact, &nr);

@@ -439,6 +439,7 @@ void ts_counters(struct ts_counters *c)
 	c->buddy = sum_of(file, "metadata_reserve_buddy");
 	c->moved = sum_of(file, "metadata_reserve_moved");
 	c->contig = sum_of(file, "metadata_reserve_contig");
+	c->ahead = sum_of(file, "metadata_reserve_ahead");
 	c->fail = sum_of(file, "metadata_reserve_fail");
 	c->release = sum_of(file, "metadata_release");
 	c->none_fault = sum_of(file, "metadata_none_fault");

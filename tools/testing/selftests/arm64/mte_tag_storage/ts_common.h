@@ -90,7 +90,7 @@ struct ts_region {
 /* Counters; pages, except for the events. -1 where the kernel has none. */
 struct ts_counters {
 	long free, reserved;
-	long shared, buddy, moved, contig, fail, release;
+	long shared, buddy, moved, contig, ahead, fail, release;
 	long none_fault, none_around;
 };
 

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * While tag storage is full of data, it is emptied ahead of need, so that few of
+ * those who get tagged pages wait for data to be moved; but not where nothing had
+ * to be moved, nor for pages that are not free.
+ */
+#include <unistd.h>
+
+#include "ts_common.h"
+
+#define NR	2048
+#define RUN	32UL		/* pages that share storage */
+#define TRIES	4
+#define NEED	(TS_NEED_COUNTERS | TS_NEED_REGIONS)
+
+static struct ts_counters before, after;
+static struct ts_ballast ballast;
+
+/* Blocks that were taken since, ahead of need and when they were needed. */
+static long ahead, needed;
+
+static void begin(void)
+{
+	ts_counters(&before);
+}
+
+static void end(const char *what)
+{
+	ts_counters(&after);
+	ahead = after.ahead - before.ahead;
+	needed = after.buddy - before.buddy + after.moved - before.moved +
+		 after.contig - before.contig - ahead;
+	ksft_print_msg("%s: %ld blocks ahead, %ld when needed, %ld moved\n",
+		       what, ahead, needed, after.moved - before.moved);
+}
+
+static char *small_pages(int prot)
+{
+	char *mem = ts_map(NR, prot, 0);
+
+	madvise(mem, NR * ts_psize, MADV_NOHUGEPAGE);
+	return mem;
+}
+
+/* Page by page, with time for somebody else after each block. */
+static size_t write_slowly(char *mem, unsigned long seed)
+{
+	size_t i;
+
+	for (i = 0; i < NR; i++) {
+		ts_write(mem, i, 1, seed);
+		if (i % RUN == RUN - 1)
+			usleep(5 * 1000);
+	}
+	return ts_check(mem, 0, NR, seed);
+}
+
+static int neighbours(void)
+{
+	size_t bad;
+	char *mem;
+
+	ts_lend(&ballast, 4);
+	mem = small_pages(TS_RWT);
+	begin();
+	bad = write_slowly(mem, 1);
+	end("new pages");
+	bad += ts_expect(ahead > NR / (long)RUN / 2, "%ld blocks ahead of need",
+			 NR / (long)RUN / 2);
+	bad += ts_expect(needed < ahead / 3, "fewer than %ld when needed",
+			 ahead / 3);
+	ts_unmap(mem, NR);
+	bad += ts_lent_check(&ballast);
+	ts_ballast_free(&ballast);
+	return ts_result(bad);
+}
+
+/* Blocks that linger are joined again. Some storage can hold data all the same. */
+static int storage_free(void)
+{
+	size_t bad = 0, i = 0, j;
+
+	do {
+		begin();
+		for (j = 0; j < 4; j++) {
+			char *mem = small_pages(TS_RWT);
+
+			ts_write(mem, 0, NR, 2);
+			bad += ts_check(mem, 0, NR, 2);
+			ts_unmap(mem, NR);
+		}
+		end("storage free");
+	} while (after.moved != before.moved && ++i < TRIES);
+	return ts_result(bad + ts_expect(!ahead, "none ahead of need"));
+}
+
+/* Pages around have data already: nobody is going to get them. */
+static int in_use(char *mem)
+{
+	size_t bad = 0, i;
+
+	ts_data_write(mem, 0, NR, 3);
+	ts_lend(&ballast, 4);
+	begin();
+	for (i = 0; i < NR; i += 4 * RUN) {
+		ts_protect(mem, i, 1, TS_RWT);
+		bad += ts_tags_zero(mem, i, 1);
+		ts_tags_write(mem, i, 1, 3);
+		bad += ts_check(mem, i, 1, 3);
+		usleep(5 * 1000);
+	}
+	end("pages in use");
+	bad += ts_expect(needed > NR / (long)RUN / 8, "blocks to be needed");
+	bad += ts_expect(ahead <= needed / 4, "few blocks ahead of need");
+	ts_unmap(mem, NR);
+	bad += ts_lent_check(&ballast);
+	ts_ballast_free(&ballast);
+	return ts_result(bad);
+}
+
+static int small_in_use(void)
+{
+	return in_use(small_pages(TS_RW));
+}
+
+static int huge_in_use(void)
+{
+	return in_use(ts_map_huge(NR * ts_psize));
+}
+
+static const struct ts_case cases[] = {
+	{ "new pages, storage in use", neighbours, NEED },
+	{ "new pages, storage free", storage_free, NEED },
+	{ "pages in use", small_in_use, NEED },
+	{ "huge pages in use", huge_in_use, NEED | TS_NEED_THP },
+};
+
+int main(void)
+{
+	return ts_main(cases, ARRAY_SIZE(cases));
+}
