@@ -193,10 +193,26 @@ static void print_worst(void)
 	}
 }
 
+/* Of the blocks that were taken, those that a fault had to wait for. */
+static void print_needed(const char *section, const struct ts_counters *before)
+{
+	struct ts_counters after;
+	long all, ahead;
+
+	if (ts_meminfo("MetadataTotal") <= 0)
+		return;
+	ts_counters(&after);
+	all = after.buddy - before->buddy + after.moved - before->moved;
+	ahead = after.ahead - before->ahead;
+	printf("value %s needed=%.4f\n", section,
+	       all ? (double)(all - ahead) / all : 0);
+}
+
 /* Tagged faults, each of them counted by itself. */
 static void each_fault(const char *section)
 {
 	char *mem = ts_map(NR_FAULTS, TS_RWT, 0);
+	struct ts_counters before;
 	struct bench_count begin;
 	unsigned long *count;
 	size_t i;
@@ -208,6 +224,7 @@ static void each_fault(const char *section)
 	bench_write((char *)count, NR_FAULTS * sizeof(*count) / ts_psize);
 	bench_open();
 	note_worst(0, 0);
+	ts_counters(&before);
 	bench_begin();
 	for (i = 0; i < NR_FAULTS; i++) {
 		bench_read(&begin);
@@ -216,6 +233,7 @@ static void each_fault(const char *section)
 		note_worst(count[i], i);
 	}
 	bench_end(section, NR_FAULTS);
+	print_needed(section, &before);
 	print_distribution(section, count, NR_FAULTS);
 	print_worst();
 }

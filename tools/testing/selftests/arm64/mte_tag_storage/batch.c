@@ -37,7 +37,7 @@ static size_t get_folio(int prot)
 	mem = ts_map_huge(nr * ts_psize);
 	ts_protect(mem, 0, nr, prot);
 	ts_store(mem, 0);
-	return ts_expect(ts_folio_pages(mem) == nr, "a folio of %zu pages", nr);
+	return ts_usually(ts_folio_pages(mem) == nr, "a folio of %zu pages", nr);
 }
 
 /* Read all pages of a block. Return: the faults that this took. */
@@ -70,18 +70,18 @@ static int faulted(void)
 		for (block = 0; block < BLOCKS; block++) {
 			long faults = read_block(block);
 
-			bad += ts_expect(faults <= (block >= ready),
-					 "%d faults in block %zu of a folio, not %ld, the first %zu are reserved",
-					 block >= ready, block, faults, ready);
+			bad += ts_usually(faults <= (block >= ready),
+					  "%d faults in block %zu of a folio, not %ld, the first %zu are reserved",
+					  block >= ready, block, faults, ready);
 		}
 		bad += ts_tags_zero(mem, 0, nr);
 		ts_write(mem, 0, nr, round);
-		bad += ts_expect(ts_folio_pages(mem) == nr,
-				 "a folio of %zu pages to stay", nr);
+		bad += ts_usually(ts_folio_pages(mem) == nr,
+				  "a folio of %zu pages to stay", nr);
 	}
 	ksft_print_msg("%zu of %zu folios had some of their tag storage\n",
 		       mixed, round);
-	bad += ts_expect(mixed, "folios with some of their tag storage");
+	bad += ts_usually(mixed, "folios with some of their tag storage");
 	bad += ts_lent_check(&ballast);
 	while (round--) {
 		mem = held[round];
@@ -99,8 +99,8 @@ static int child(void *arg)
 	/* Mapped in one go as well, by fork. */
 	for (block = 0; block < BLOCKS; block++) {
 		if (block != *pinned)
-			bad += ts_expect(!read_block(block),
-					 "no fault in block %zu", block);
+			bad += ts_usually(!read_block(block),
+					  "no fault in block %zu", block);
 	}
 	bad += ts_check(mem, 0, nr, 1);
 	ts_write(mem, 0, nr, 2);
@@ -124,17 +124,17 @@ static size_t one_pinned(size_t pinned, size_t lent)
 	ts_protect(mem, 0, nr, TS_RWT);
 	for (block = 0; block < BLOCKS; block++) {
 		if (block != pinned)
-			bad += ts_expect(read_block(block) == 1,
-					 "one fault in block %zu", block);
+			bad += ts_usually(read_block(block) == 1,
+					  "one fault in block %zu", block);
 	}
 	ts_protect(mem, 0, nr, PROT_READ | PROT_MTE);
 	ts_protect(mem, 0, nr, TS_RWT);
 	for (block = 0; block < BLOCKS; block++) {
 		if (block != pinned)
-			bad += ts_expect(!read_block(block),
-					 "no fault in block %zu", block);
+			bad += ts_usually(!read_block(block),
+					  "no fault in block %zu", block);
 	}
-	bad += ts_expect(ts_folio_pages(mem) == nr, "the folio not to be split");
+	bad += ts_usually(ts_folio_pages(mem) == nr, "the folio not to be split");
 
 	/* The rest is moved. */
 	for (block = 0; block < BLOCKS; block++) {

@@ -118,8 +118,8 @@ static size_t rounds(const char *function, size_t one, size_t other)
 			 ts_vmstat("nr_metadata_reserved"));
 	/* A CPU that is held up may exceed the bound of the wait. */
 	fail = ts_vmstat("metadata_reserve_fail") - fail;
-	bad += ts_expect(fail <= ROUNDS / 4, "the other one to wait, not %ld failures",
-			 fail);
+	bad += ts_usually(fail <= ROUNDS / 4, "the other one to wait, not %ld failures",
+			  fail);
 	ksft_print_msg("%s%s\n", function, slow ? "" : ": no delay to be had");
 	return bad;
 }
@@ -218,8 +218,8 @@ static int one_fault(void)
 		ts_unmap(r.mem, 1);
 	}
 	faults = ts_vmstat("metadata_none_fault") - faults;
-	bad += ts_expect(!slow || faults == ROUNDS,
-			 "%d faults that do something, not %ld", ROUNDS, faults);
+	bad += ts_usually(!slow || faults == ROUNDS,
+			  "%d faults that do something, not %ld", ROUNDS, faults);
 	bad += ts_expect(!slow || ts_slow_hits() >= ROUNDS,
 			 "delays to take place");
 	ts_slow(NULL, 0);

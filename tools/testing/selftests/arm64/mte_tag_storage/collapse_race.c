@@ -15,7 +15,7 @@
 		 TS_NEED_REGIONS)
 #define HUGE_PAGES	2
 #define ROUNDS		4
-#define GRACE		10.0	/* seconds for one huge page */
+#define GRACE		30.0	/* seconds for one huge page */
 
 /* Few, as khugepaged runs only while a CPU has nothing better to do. */
 static size_t writers;
@@ -181,7 +181,7 @@ static void by_daemon(void)
 	by_khugepaged = true;
 	ts_thp_set("khugepaged/scan_sleep_millisecs", "5");
 	ts_thp_set("khugepaged/alloc_sleep_millisecs", "5");
-	ts_thp_set("khugepaged/pages_to_scan", "8192");
+	ts_thp_set("khugepaged/pages_to_scan", "1000000");
 }
 
 static int unasked(void)

@@ -22,7 +22,7 @@
 #define CHUNK		256UL	/* pages that are replaced at once */
 #define LET_GO_MB	24	/* room for the workers and for page tables */
 #define EXTRA_MB	64	/* to hold beyond what is available, with swap */
-#define GRACE		120
+#define GRACE		240
 
 /* Shared by all processes. */
 struct shared {

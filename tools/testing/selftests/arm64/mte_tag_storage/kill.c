@@ -27,7 +27,7 @@
 
 #define NR		256
 #define WAIT		30
-#define OOM_WAIT	60
+#define OOM_WAIT	240
 #define KILLS		16	/* amid each kind of work */
 #define MAX_KILLS	(8 * KILLS)
 #define LINGER		150000	/* µs; by then blocks without pages are given back */
@@ -203,8 +203,8 @@ static size_t kill_all_along(void (*work)(void), const char *name)
 	ksft_print_msg("%s: %ld blocks free, %ld moved, %ld shared\n", name,
 		       after.buddy - before.buddy, after.moved - before.moved,
 		       after.shared - before.shared);
-	bad += ts_expect(early == KILLS, "%s: kills amid the work", name);
-	bad += ts_expect(after.moved > before.moved, "%s: data to be moved", name);
+	bad += ts_usually(early == KILLS, "%s: kills amid the work", name);
+	bad += ts_usually(after.moved > before.moved, "%s: data to be moved", name);
 	bad += ts_expect(ts_vmstat("oom_kill") == ooms, "%s: no OOM kill", name);
 	return bad + check_and_free();
 }
@@ -306,7 +306,7 @@ static size_t kill_inside(const struct step *step)
 	begin = ts_now() - begin;
 	bad = ts_expect(status == 128 + SIGKILL, "an end by SIGKILL, not %d",
 			status);
-	bad += ts_expect(begin < DEATH, "an end at once, not in %.3f s", begin);
+	bad += ts_usually(begin < DEATH, "an end at once, not in %.3f s", begin);
 	bad += ts_expect(!slow || ts_slow_hits() > hits,
 			 "the delay to take place");
 	ts_slow(NULL, 0);
@@ -315,7 +315,7 @@ static size_t kill_inside(const struct step *step)
 	bad += ts_expect(!ts_child(go_on, NULL, WAIT),
 			 "another process to go on");
 	begin = ts_now() - begin;
-	bad += ts_expect(begin < DEATH, "that in less than %.3f s", begin);
+	bad += ts_usually(begin < DEATH, "that in less than %.3f s", begin);
 	if (step->content == NOTHING)
 		ts_data_write(ballast.mem, storage, 1, 1);
 	return bad + ts_data_check(ballast.mem, storage, 1, 1);

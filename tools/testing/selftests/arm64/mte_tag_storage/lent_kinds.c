@@ -79,6 +79,22 @@ static long hugetlb(size_t kb, long want)
 }
 
 /*
+ * More huge pages than there can be, again and again: after compaction has failed
+ * it is put off for some attempts. Return: how many there are in the end.
+ */
+static long compact_for(size_t kb, long before)
+{
+	double end = ts_now() + 5;
+	long got;
+
+	do {
+		hugetlb(kb, 0);
+		got = hugetlb(kb, 4096);
+	} while (ts_vmstat("compact_success") == before && ts_now() < end);
+	return got;
+}
+
+/*
  * Direct compaction captures what it frees for the request at hand. Other tasks
  * may compact first, so that some attempts find nothing left to do.
  */
@@ -93,7 +109,7 @@ static int direct_compaction(void)
 
 		scatter(&ballast);
 		bad += look("with scattered data");
-		got = hugetlb(kb, 4096);
+		got = compact_for(kb, before);
 		succeeded = ts_vmstat("compact_success") - before;
 		ksft_print_msg("%ld huge pages, compaction succeeded %ld times\n",
 			       got, succeeded);
@@ -101,7 +117,7 @@ static int direct_compaction(void)
 		hugetlb(kb, 0);
 		ts_ballast_free(&ballast);
 	}
-	bad += ts_expect(succeeded, "compaction to succeed");
+	bad += ts_usually(succeeded, "compaction to succeed");
 	return ts_result(bad);
 }
 

@@ -283,6 +283,17 @@ static size_t expect_reserved_block(unsigned long pfn)
 			 "the event of reserving%s", storage);
 }
 
+/* Some page of its block joined that; of several at once it is the first. */
+static size_t expect_shared(unsigned long pfn)
+{
+	char first[64];
+
+	snprintf(first, sizeof(first), " storage_pfn=%#lx way=shared ",
+		 storage_of(pfn));
+	return ts_expect(ts_event("metadata_reserve:", first, "ret=0\n"),
+			 "the event of joining%s", first);
+}
+
 /* Other pages of the block got it along with the one that was touched. */
 static size_t expect_joined(const char *mem, size_t page)
 {
@@ -295,7 +306,7 @@ static size_t expect_joined(const char *mem, size_t page)
 		if (i != page && (unsigned long)(mem + i * ts_psize) >> 21 ==
 		    (unsigned long)(mem + page * ts_psize) >> 21 &&
 		    storage_of(other) == storage_of(pfn))
-			return expect_reserve(other);
+			return expect_shared(pfn);
 	}
 	return 0;
 }
@@ -328,8 +339,10 @@ static int trace_fault(void)
 	/* The block is released a moment after its last page is free. */
 	snprintf(first, sizeof(first), " storage_pfn=%#lx nr=%lu\n", storage,
 		 regions[0].block_pages);
-	while (!ts_event("metadata_release:", first, "") && ts_now() < end)
+	while (!ts_event("metadata_release:", first, "") && ts_now() < end) {
 		usleep(100 * 1000);
+		ts_drain();
+	}
 	bad += ts_expect(ts_event("metadata_release:", first, ""),
 			 "the event of releasing%s", first);
 	ts_events(false);

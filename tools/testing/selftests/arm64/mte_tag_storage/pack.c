@@ -58,8 +58,11 @@ static void begin(bool full)
 	plain = ts_map(NR_PLAIN, TS_RW, MAP_NORESERVE);
 	nr_plain = 0;
 	madvise(plain, NR_PLAIN * ts_psize, MADV_NOHUGEPAGE);
-	if (full)
-		fill();
+	if (!full)
+		return;
+	/* With huge pages enabled more than that is kept free. */
+	ts_set("/proc/sys/vm/min_free_kbytes", "4096");
+	fill();
 }
 
 static void leave_few(void)
@@ -116,12 +119,27 @@ static size_t few_blocks(long before)
 			 max, reserved(), ts_meminfo("MemFree"));
 }
 
+/* Memory has become short. Return: pages moved so far, and that is all. */
+static long not_packing(void)
+{
+	long last = -1, now = ts_vmstat("metadata_packed");
+	double until = ts_now() + WAIT;
+
+	while (now != last && ts_now() < until) {
+		sleep(1);
+		last = now;
+		now = ts_vmstat("metadata_packed");
+	}
+	return now;
+}
+
 static int packed(void)
 {
-	long before = settled(), moved = ts_vmstat("metadata_packed");
+	long before = settled(), moved;
 	size_t bad;
 
 	begin(true);
+	moved = not_packing();
 	leave_few();
 	bad = few_blocks(before);
 	moved = ts_vmstat("metadata_packed") - moved;

@@ -185,7 +185,7 @@ static int in_use(void)
 	ts_protect(mem, 0, NR, TS_RWT);
 	faults = ts_vmstat("pgfault");
 	/* Two pages of no use could take turns for ever. */
-	alarm(TIMEOUT / 2);
+	alarm(TIMEOUT);
 	bad = ts_none_touch(mem, 0, NR, SEED);
 	alarm(0);
 	bad += few_faults(faults);
@@ -309,7 +309,7 @@ static size_t swap_by_turns(size_t nr, size_t per, bool *of_no_use)
 	ts_data_write(other, 0, nr, SEED);
 	faults = ts_vmstat("pgfault");
 	/* It could be tried for ever. */
-	alarm(TIMEOUT / 2);
+	alarm(TIMEOUT);
 	for (i = 0; i < nr; i += 2 * per)
 		ts_ldg(mem + (i + per - 1) * ts_psize);
 	for (i = 0; i < nr; i += 2 * per)

@@ -89,8 +89,13 @@ static bool get_pair(struct pair *p)
 		ts_ballast_lend(&ballast);
 	p->storage = next_pair;
 	do {
-		if (!ts_ballast_pair(&ballast, &p->storage, &p->covered))
+		if (!ts_ballast_pair(&ballast, &p->storage, &p->covered)) {
+			/* Others next time. */
+			ts_ballast_free(&ballast);
+			next_pair = 0;
+			last = -1UL;
 			return false;
+		}
 		p->storage++;
 	} while (p->covered == last || !ends_block(p->storage - 1));
 	next_pair = p->storage--;
@@ -144,8 +149,8 @@ static int pinned_storage(void)
 	ts_slow(NULL, 0);
 	bad += ts_expect(ts_pfn(at(p.storage)) == storage,
 			 "the pinned page to stay");
-	bad += ts_expect(ts_pfn(at(p.covered)) != covered,
-			 "the covered page to move");
+	bad += ts_usually(ts_pfn(at(p.covered)) != covered,
+			  "the covered page to move");
 	bad += unpin(p.storage_pipe, p.storage);
 	bad += ts_data_check(ballast.mem, p.storage, 1, SEED);
 	bad += ts_check(ballast.mem, p.covered, 1, SEED);
@@ -169,8 +174,8 @@ static int pinned_covered(void)
 	ts_counters(&after);
 	bad += ts_expect(ts_pfn(at(p.covered)) == covered,
 			 "the pinned page to stay");
-	bad += ts_expect(ts_pfn(at(p.storage)) != storage,
-			 "the page in tag storage to move");
+	bad += ts_usually(ts_pfn(at(p.storage)) != storage,
+			  "the page in tag storage to move");
 	bad += ts_expect(after.moved + after.contig >
 			 before.moved + before.contig,
 			 "its block to be taken from data");
@@ -298,7 +303,7 @@ static bool has_ended(pid_t pid)
 
 static size_t release(pid_t pid, struct pair *p, int *fd, size_t page)
 {
-	size_t bad = ts_expect(!has_ended(pid), "the access to wait");
+	size_t bad = ts_usually(!has_ended(pid), "the access to wait");
 	double start = ts_now();
 	int status;
 
@@ -312,12 +317,12 @@ static size_t release(pid_t pid, struct pair *p, int *fd, size_t page)
 
 static size_t kill_waiter(pid_t pid)
 {
-	size_t bad = ts_expect(!has_ended(pid), "the access to wait");
+	size_t bad = ts_usually(!has_ended(pid), "the access to wait");
 	double idle = ts_now() - progress[0].last;
 	int status;
 
-	bad += ts_expect(idle < WAITED / 2,
-			 "another thread to go on, not to hang for %.1f s", idle);
+	bad += ts_usually(idle < WAITED / 2,
+			  "another thread to go on, not to hang for %.1f s", idle);
 	kill(pid, SIGKILL);
 	status = ts_wait(pid, SHORT);
 	bad += ts_expect(status == 128 + SIGKILL, "SIGKILL to end it at once");

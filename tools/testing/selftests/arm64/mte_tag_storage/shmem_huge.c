@@ -26,9 +26,9 @@ static int new_file(void)
 
 static size_t is_large(const char *mem)
 {
-	return ts_expect(ts_folio_pages(mem) == nr,
-			 "a folio of %zu pages, not %zu", nr,
-			 ts_folio_pages(mem));
+	return ts_usually(ts_folio_pages(mem) == nr,
+			  "a folio of %zu pages, not %zu", nr,
+			  ts_folio_pages(mem));
 }
 
 static bool by_pmd(const char *mem)
@@ -66,9 +66,9 @@ static size_t mapped_anew(int fd, unsigned long seed)
 	size_t bad;
 
 	bad = ts_check(mem, 0, nr, seed);
-	bad += ts_expect(ts_vmstat("metadata_none_fault") == faults,
-			 "no metadata-none fault");
-	bad += ts_expect(by_pmd(mem), "to be mapped by a PMD");
+	bad += ts_usually(ts_vmstat("metadata_none_fault") == faults,
+			  "no metadata-none fault");
+	bad += ts_usually(by_pmd(mem), "to be mapped by a PMD");
 	ts_unmap(mem, nr);
 	return bad;
 }
@@ -83,7 +83,7 @@ static size_t use(int fd)
 	plain = ts_map_fd_huge(fd, TS_RW);
 	bad += ts_data_check(plain, 0, nr, 1);
 	bad += is_large(plain);
-	bad += ts_expect(by_pmd(plain), "to be mapped by a PMD");
+	bad += ts_usually(by_pmd(plain), "to be mapped by a PMD");
 	tagged = ts_map_fd_huge(fd, TS_RWT);
 	bad += now_tagged(tagged, 1);
 	bad += is_large(tagged);
@@ -149,13 +149,13 @@ static size_t protect_pmd(int fd)
 	long faults;
 
 	ts_data_write(mem, 0, nr, 1);
-	bad = ts_expect(by_pmd(mem), "to be mapped by a PMD");
+	bad = ts_usually(by_pmd(mem), "to be mapped by a PMD");
 	ts_protect(mem, 0, nr, TS_RWT);
 	faults = ts_vmstat("metadata_none_fault");
 	bad += now_tagged(mem, 1);
 	faults = ts_vmstat("metadata_none_fault") - faults;
-	bad += ts_expect(faults == 1, "one fault, not %ld", faults);
-	bad += ts_expect(by_pmd(mem), "to stay mapped by a PMD");
+	bad += ts_usually(faults == 1, "one fault, not %ld", faults);
+	bad += ts_usually(by_pmd(mem), "to stay mapped by a PMD");
 	bad += is_large(mem);
 	ts_unmap(mem, nr);
 	return bad;
@@ -284,8 +284,8 @@ static int sizes(void)
 		ts_thp_set(name, "always");
 		mem = ts_map(nr, TS_RW, MAP_SHARED);
 		ts_data_write(mem, 0, nr / 2, 1);
-		bad += ts_expect(ts_folio_pages(mem + nr / 4 * ts_psize) == pages,
-				 "folios of %zu kB", kb);
+		bad += ts_usually(ts_folio_pages(mem + nr / 4 * ts_psize) == pages,
+				  "folios of %zu kB", kb);
 		ts_protect(mem, 1, nr - 1, TS_RWT);
 		bad += ts_tags_zero(mem, 1, nr - 1);
 		ts_data_write(mem, nr / 2, nr / 2, 1);

@@ -23,9 +23,9 @@ static int new_file(void)
 
 static size_t is_large(const char *mem)
 {
-	return ts_expect(ts_folio_pages(mem) == nr,
-			 "a folio of %zu pages, not %zu", nr,
-			 ts_folio_pages(mem));
+	return ts_usually(ts_folio_pages(mem) == nr,
+			  "a folio of %zu pages, not %zu", nr,
+			  ts_folio_pages(mem));
 }
 
 static void punch(int fd, size_t first, size_t pages)
@@ -92,7 +92,7 @@ static int split(void)
 		for (i = 0; i < nr; i++)
 			ts_load(ts_ptr(mem + i * ts_psize,
 				       i - first < nr / 2 ? ts_tag(1, i, 0) : 0));
-		bad += ts_expect(ts_folio_pages(mem) == 1, "small pages");
+		bad += ts_usually(ts_folio_pages(mem) == 1, "small pages");
 		ts_protect(mem, 0, nr, TS_RWT);
 		bad += ts_check(mem, first, nr / 2, 1);
 		bad += ts_tags_zero(mem, nr / 2 - first, nr / 2);

@@ -18,7 +18,8 @@
 #include "ts_common.h"
 
 #define NR	16
-#define SECONDS	0.5
+#define SECONDS	0.5	/* and until there was something to see, but not */
+#define PATIENCE 20.0	/* for ever */
 #define DISK_NR	(16UL << 20 >> 12)
 
 /* Behind the part that is used for swap. */
@@ -141,13 +142,24 @@ static size_t write_beside(size_t page, unsigned long seed)
 	return arg != page;
 }
 
+/* Since when, and pages swapped out until then. */
+static double start;
+static long out;
+
+static bool go_on(void)
+{
+	double now = ts_now() - start;
+
+	return now < SECONDS ||
+	       (now < PATIENCE && ts_vmstat("pswpout") - out <= NR / 2);
+}
+
 static size_t reads(void)
 {
-	double end = ts_now() + SECONDS;
 	unsigned long round;
 	size_t bad = 0, i;
 
-	for (round = 2; ts_now() < end && !bad; round++) {
+	for (round = 2; go_on() && !bad; round++) {
 		for (i = 0; i < NR; i++) {
 			bad += read_page(i, (i + round) % NR, round);
 			drain();
@@ -165,13 +177,12 @@ static size_t reads(void)
 /* What is written is what the page was at that time. */
 static size_t writes(void)
 {
-	double end = ts_now() + SECONDS;
 	char *back = aligned_alloc(ts_psize, ts_psize);
 	off_t pos = FILE_POS + NR * ts_psize;
 	unsigned long round;
 	size_t bad = 0, i;
 
-	for (round = 2; ts_now() < end && !bad; round++) {
+	for (round = 2; go_on() && !bad; round++) {
 		for (i = 0; i < NR && !bad; i += 3) {
 			char *p = mem + i * ts_psize;
 
@@ -193,7 +204,6 @@ static size_t writes(void)
 
 static size_t run(size_t (*fn)(void))
 {
-	long out = ts_vmstat("pswpout");
 	pthread_t thread;
 	size_t bad;
 
@@ -208,6 +218,8 @@ static size_t run(size_t (*fn)(void))
 
 	drain();
 	stop = false;
+	start = ts_now();
+	out = ts_vmstat("pswpout");
 	if (pthread_create(&thread, NULL, keep_out, NULL))
 		ksft_exit_fail_msg("no thread\n");
 	bad = fn();

@@ -99,9 +99,10 @@ static size_t not_copied(void)
 	size_t i, bad, copied = 0;
 	int fd[2];
 
+	/* What is held stays where it is. */
+	hold(fd);
 	for (i = 0; i < NR; i++)
 		pfn[i] = ts_pfn(mem + i * ts_psize);
-	hold(fd);
 	write_all(2);
 	for (i = 0; i < NR; i++)
 		copied += ts_pfn(mem + i * ts_psize) != pfn[i];

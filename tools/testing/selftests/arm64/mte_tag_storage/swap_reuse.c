@@ -20,7 +20,8 @@
 #define RUNS	16
 #define RUN	8
 #define NR	(RUNS * RUN)
-#define SECONDS	1.0
+#define SECONDS	1.0	/* and until there was something to see, but not */
+#define PATIENCE 60.0	/* for ever */
 #define THREADS	2
 
 /* Entries for all pages, and for what the swap cache still has. */
@@ -36,8 +37,7 @@ struct worker {
 };
 
 static struct worker workers[THREADS];
-static double end;
-static bool stop;
+static bool enough, stop, use_zswap;
 
 /* The pattern repeats every 16 words. */
 static unsigned long word(unsigned long seed, size_t page, size_t i)
@@ -113,7 +113,7 @@ static void *work(void *arg)
 	struct worker *w = arg;
 	unsigned long seed = w - workers + 1;
 
-	while (ts_now() < end && !w->bad) {
+	while (!__atomic_load_n(&enough, __ATOMIC_RELAXED) && !w->bad) {
 		unsigned int random = rand_r(&w->random);
 		size_t run = random / 64 % RUNS;
 		char *p = w->mem + run * RUN * ts_psize;
@@ -161,14 +161,20 @@ static void *uncache(void *arg)
 	return NULL;
 }
 
+static long swapped_out(void)
+{
+	return ts_vmstat("pswpout") + ts_vmstat("zswpout");
+}
+
 static size_t stress(void)
 {
-	long out = ts_vmstat("pswpout") + ts_vmstat("zswpout");
+	long out = swapped_out(), in = ts_vmstat("zswpin");
+	double start = ts_now();
 	pthread_t reclaimer;
 	size_t bad = 0, i;
 
 	stop = false;
-	end = ts_now() + SECONDS;
+	enough = false;
 	for (i = 0; i < THREADS; i++) {
 		struct worker *w = &workers[i];
 
@@ -181,6 +187,13 @@ static size_t stress(void)
 	for (i = 0; i < THREADS; i++)
 		if (pthread_create(&workers[i].thread, NULL, work, &workers[i]))
 			ksft_exit_fail_msg("no thread\n");
+	do {
+		usleep(50 * 1000);
+	} while (ts_now() - start < SECONDS ||
+		 (ts_now() - start < PATIENCE &&
+		  (swapped_out() - out <= THREADS * NR ||
+		   (use_zswap && ts_vmstat("zswpin") - in <= NR))));
+	__atomic_store_n(&enough, true, __ATOMIC_RELAXED);
 	for (i = 0; i < THREADS; i++) {
 		pthread_join(workers[i].thread, NULL);
 		bad += workers[i].bad;
@@ -188,7 +201,7 @@ static size_t stress(void)
 	}
 	stop = true;
 	pthread_join(reclaimer, NULL);
-	out = ts_vmstat("pswpout") + ts_vmstat("zswpout") - out;
+	out = swapped_out() - out;
 	bad += ts_expect(out > THREADS * NR,
 			 "entries to be used again and again, not %ld in all", out);
 	return bad;
@@ -229,7 +242,9 @@ static int in_zswap(void)
 	int ret;
 
 	ts_set("/sys/module/zswap/parameters/enabled", "Y");
+	use_zswap = true;
 	ret = on_disk("1");
+	use_zswap = false;
 	in = ts_vmstat("zswpin") - in;
 	if (ts_expect(in > NR, "many pages to come from zswap, not %ld", in))
 		ret = KSFT_FAIL;

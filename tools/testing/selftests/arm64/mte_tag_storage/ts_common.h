@@ -112,6 +112,7 @@ int ts_main(const struct ts_case *cases, unsigned int nr);
 void ts_setup(void);
 const char *ts_missing(unsigned int need);
 int ts_expect(bool ok, const char *fmt, ...) __printf(2, 3);
+int ts_usually(bool ok, const char *fmt, ...) __printf(2, 3);
 int ts_result(size_t bad);
 int ts_skip(const char *fmt, ...) __printf(1, 2);
 size_t ts_all_ways(const struct ts_way *way, size_t nr);
@@ -167,6 +168,7 @@ long ts_meminfo(const char *name);
 long ts_vmstat(const char *name);
 long ts_zoneinfo(const char *name);
 void ts_counters(struct ts_counters *c);
+void ts_drain(void);
 bool ts_wait_reserved(long max, unsigned int seconds);
 int ts_regions(struct ts_region *r, int max);
 const struct ts_region *ts_storage_of(const struct ts_region *r, int nr,

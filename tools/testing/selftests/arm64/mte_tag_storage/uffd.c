@@ -93,7 +93,14 @@ static int move_in(char *to, char *from, size_t nr)
 		.len = nr * ts_psize,
 	};
 
-	return ioctl(uffd, UFFDIO_MOVE, &arg) ? errno : 0;
+	int ret;
+
+	/* Locked for a moment. */
+	do {
+		arg.move = 0;
+		ret = ioctl(uffd, UFFDIO_MOVE, &arg) ? errno : 0;
+	} while (ret == EAGAIN && arg.move <= 0);
+	return ret;
 }
 
 /* Resolve each event: a page is copied in, or may be written to. */
