@@ -193,7 +193,7 @@ static void print_worst(void)
 	}
 }
 
-/* Of the blocks that were taken, those that a fault had to wait for. */
+/* Of the blocks that were emptied, those that a fault had to wait for. */
 static void print_needed(const char *section, const struct ts_counters *before)
 {
 	struct ts_counters after;
@@ -202,7 +202,7 @@ static void print_needed(const char *section, const struct ts_counters *before)
 	if (ts_meminfo("MetadataTotal") <= 0)
 		return;
 	ts_counters(&after);
-	all = after.buddy - before->buddy + after.moved - before->moved;
+	all = after.moved - before->moved;
 	ahead = after.ahead - before->ahead;
 	printf("value %s needed=%.4f\n", section,
 	       all ? (double)(all - ahead) / all : 0);

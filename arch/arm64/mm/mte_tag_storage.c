@@ -203,9 +203,10 @@ static bool block_fail_join(struct tag_block *b)
  *
  * While storage is full of data, whoever gets the first page of a block waits
  * for its data to be moved. The page allocator hands out neighbours one after
- * another. So once that has happened, a work item takes the blocks that are
- * next, and lets them linger until they are joined; ever more of them, as long
- * as that happens. What was in vain is given back like any other.
+ * another, upwards from free memory and downwards from a CPU's list. So once a
+ * block had to be emptied, a work item takes those that are next, and lets them
+ * linger until they are joined; ever more of them, as long as that happens. What
+ * was in vain is given back like any other.
  */
 
 /* Blocks to take, at first and at most. */
@@ -219,7 +220,8 @@ static bool block_fail_join(struct tag_block *b)
  * struct ahead - where a CPU allocates tagged pages
  * @work: takes the blocks that come next
  * @pfn: a page of the block that was taken or joined last
- * @blocks: how many to have ready behind that
+ * @step: 1 or -1, to the next block
+ * @blocks: how many to have ready from there on
  * @until: end of the window, in jiffies
  *
  * All but @work only guide it, so no lock keeps them together.
@@ -227,31 +229,57 @@ static bool block_fail_join(struct tag_block *b)
 struct ahead {
 	struct work_struct work;
 	unsigned long pfn;
+	long step;
 	unsigned long blocks;
 	unsigned long until;
 };
 
 static DEFINE_PER_CPU(struct ahead, ahead);
 
-/* The first page that it covers is free: in the allocator, or on a CPU's list. */
-static bool ahead_wants(const struct tag_map *map, unsigned long block)
+/*
+ * The page that it covers and that is next is free: in the allocator, or on a
+ * CPU's list.
+ */
+static bool ahead_wants(const struct tag_map *map, unsigned long block,
+			long step)
 {
+	unsigned long pfn, nr;
 	struct page *page;
-	unsigned long nr;
 
 	if (block >= map->nr_blocks ||
 	    atomic_read(&region_of(map)->blocks[block].holders) != BLOCK_FREE)
 		return false;
-	page = pfn_to_online_page(tag_map_block_data(map, block, &nr));
+	pfn = tag_map_block_data(map, block, &nr);
+	page = pfn_to_online_page(step > 0 ? pfn : pfn + nr - 1);
 	return page && !page_ref_count(page) && !PageTail(page);
 }
 
-static void ahead_go_on(struct ahead *a, const struct tag_map *map,
-			unsigned long block, unsigned long blocks)
+/* From this block on, which way? */
+static long ahead_turn(struct ahead *a, const struct tag_map *map,
+		       unsigned long block)
 {
-	unsigned long nr;
+	unsigned long last = a->pfn, nr;
 
 	WRITE_ONCE(a->pfn, tag_map_block_data(map, block, &nr));
+	if (tag_map_covers(map, last)) {
+		last = tag_map_block(map, last);
+		if (block == last + 1)
+			return 1;
+		if (block == last - 1)
+			return -1;
+	}
+	return ahead_wants(map, block + 1, 1) ? 1 : -1;
+}
+
+/* So many blocks, if one of them is missing that is @missing blocks away. */
+static void ahead_go_on(struct ahead *a, const struct tag_map *map,
+			unsigned long block, unsigned long blocks, long missing)
+{
+	long step = ahead_turn(a, map, block);
+
+	if (!ahead_wants(map, block + step * missing, step))
+		return;
+	WRITE_ONCE(a->step, step);
 	WRITE_ONCE(a->blocks, blocks);
 	queue_work(system_unbound_wq, &a->work);
 }
@@ -262,8 +290,7 @@ static void ahead_begin(const struct tag_map *map, unsigned long block)
 	struct ahead *a = raw_cpu_ptr(&ahead);
 
 	WRITE_ONCE(a->until, jiffies + AHEAD_WINDOW);
-	if (ahead_wants(map, block + 1))
-		ahead_go_on(a, map, block, AHEAD_FIRST);
+	ahead_go_on(a, map, block, AHEAD_FIRST, 1);
 }
 
 /* This block was lingering. It may have been taken ahead. */
@@ -272,10 +299,10 @@ static noinline void ahead_joined(const struct tag_map *map, unsigned long block
 	struct ahead *a = raw_cpu_ptr(&ahead);
 	unsigned long blocks = READ_ONCE(a->blocks);
 
-	if (time_before(jiffies, READ_ONCE(a->until)) &&
-	    ahead_wants(map, block + blocks / 2 + 1))
+	if (time_before(jiffies, READ_ONCE(a->until)))
 		ahead_go_on(a, map, block,
-			    clamp(2 * blocks, AHEAD_FIRST, AHEAD_MOST));
+			    clamp(2 * blocks, AHEAD_FIRST, AHEAD_MOST),
+			    blocks / 2 + 1);
 }
 
 /* Take references for @nr pages on a block that is reserved already. */
@@ -476,17 +503,20 @@ static void take_ahead(struct work_struct *work)
 	unsigned long pfn = READ_ONCE(a->pfn), left = READ_ONCE(a->blocks);
 	const struct tag_map *map = map_of(pfn);
 	unsigned long block = tag_map_block(map, pfn);
+	long step = READ_ONCE(a->step);
 	enum metadata_way way;
 
 	while (left--) {
-		if (!ahead_wants(map, ++block) ||
+		block += step;
+		if (!ahead_wants(map, block, step) ||
 		    !block_try_state(&region_of(map)->blocks[block],
 				     BLOCK_FREE, BLOCK_BUSY) ||
 		    block_take(map, block, 1, GFP_HIGHUSER_MOVABLE, &way))
 			continue;
-		if (way == METADATA_WAY_MOVED)
+		if (way == METADATA_WAY_MOVED) {
+			count_vm_event(METADATA_RESERVE_AHEAD);
 			WRITE_ONCE(a->until, jiffies + AHEAD_WINDOW);
-		count_vm_event(METADATA_RESERVE_AHEAD);
+		}
 		block_put(map, block, 1);
 		cond_resched();
 	}
