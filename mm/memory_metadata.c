@@ -45,7 +45,6 @@
 
 #include "internal.h"
 #include "memory_metadata.h"
-#include "swap.h"
 
 #define CREATE_TRACE_POINTS
 #include <trace/events/memory_metadata.h>
@@ -652,30 +651,16 @@ int __metadata_cow_prepare(struct vm_fault *vmf, struct folio **foliop)
 	return 0;
 }
 
-/*
- * A clean page in the swap cache that cannot get storage now, or never as it is
- * storage itself: drop it, so that the next fault reads the entry into another.
- */
-static void drop_swapcache(struct folio *folio)
-{
-	if (folio_test_swapcache(folio) && !folio_test_dirty(folio) &&
-	    !folio_test_writeback(folio) && !folio_mapped(folio))
-		delete_from_swap_cache(folio);
-}
-
 int __metadata_swap_prepare(swp_entry_t entry, struct folio *folio)
 {
 	long i;
 
 	entry = folio_swap(entry, folio);
 	for (i = 0; i < folio_nr_pages(folio); i++, entry.val++) {
-		if (!arch_swap_has_metadata(entry))
-			continue;
-		if (arch_metadata_reserve(folio_page(folio, i),
-					  GFP_HIGHUSER_MOVABLE)) {
-			drop_swapcache(folio);
+		if (arch_swap_has_metadata(entry) &&
+		    arch_metadata_reserve(folio_page(folio, i),
+					  GFP_HIGHUSER_MOVABLE))
 			return -ENOMEM;
-		}
 	}
 	return 0;
 }
