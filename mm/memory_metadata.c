@@ -240,6 +240,10 @@ static bool isolate_page(struct page *page, gfp_t gfp, struct list_head *list)
 	/* Migration would fail after all its work. */
 	if (folio_maybe_dma_pinned(folio))
 		goto put;
+	/* As for compaction: who only tries leaves alone what is locked. */
+	if (!CONFIG_COMPACT_UNEVICTABLE_DEFAULT &&
+	    !(gfp & __GFP_DIRECT_RECLAIM) && folio_test_unevictable(folio))
+		goto put;
 	/* As for compaction: the filesystem may be entered. */
 	if (!(gfp & __GFP_FS) && folio_mapping(folio))
 		goto put;
@@ -299,7 +303,8 @@ static int take_used_page(unsigned long pfn, gfp_t gfp)
  * metadata_take_used - take storage, moving away what it holds
  * @pfn: the first page
  * @nr: number of pages, all in one zone
- * @gfp: what the allocation of the new places may do
+ * @gfp: what the allocation of the new places may do; without
+ *	__GFP_DIRECT_RECLAIM this is only a try
  *
  * Context: may sleep, with the limits of @gfp; waits for no folio lock.
  * Return: 0 with each page the caller's and one reference, or -EBUSY, -EAGAIN

@@ -203,9 +203,9 @@ static inline struct folio *metadata_swap_require(struct folio *folio,
  * @entry: the first swap entry of @folio
  * @folio: the locked folio that was read from swap
  *
- * Called before @folio is added to the swap cache, or before it is mapped if it
- * never is: arch_swap_restore() runs under the page table lock and can neither
- * sleep nor fail. What is in the swap cache keeps its storage.
+ * Called once the entry cannot be freed and used again, before @folio is read:
+ * arch_swap_restore() runs under the page table lock and can neither sleep nor
+ * fail. From then on the folio, and what it is copied to, keeps its storage.
  *
  * Context: may sleep, @folio locked.
  * Return: 0, or -ENOMEM if the storage cannot be had now: back out and let the

@@ -192,117 +192,15 @@ static bool block_reserved(struct tag_block *b)
 	return holders > 0 || holders == BLOCK_LINGERS;
 }
 
+static bool block_busy(struct tag_block *b)
+{
+	return atomic_read(&b->holders) == BLOCK_BUSY;
+}
+
 static bool block_fail_join(struct tag_block *b)
 {
 	return IS_ENABLED(CONFIG_FAIL_METADATA) && block_reserved(b) &&
 	       metadata_should_fail(METADATA_WAY_SHARED);
-}
-
-/*
- * Ahead of need
- *
- * While storage is full of data, whoever gets the first page of a block waits
- * for its data to be moved. The page allocator hands out neighbours one after
- * another, upwards from free memory and downwards from a CPU's list. So once a
- * block had to be emptied, a work item takes those that are next, and lets them
- * linger until they are joined; ever more of them, as long as that happens. What
- * was in vain is given back like any other.
- */
-
-/* Blocks to take, at first and at most. */
-#define AHEAD_FIRST		2
-#define AHEAD_MOST		16
-
-/* The last block that had to be emptied says for so long that others have to. */
-#define AHEAD_WINDOW		(HZ / 10 ?: 1)
-
-/**
- * struct ahead - where a CPU allocates tagged pages
- * @work: takes the blocks that come next
- * @pfn: a page of the block that was taken or joined last
- * @step: 1 or -1, to the next block
- * @blocks: how many to have ready from there on
- * @until: end of the window, in jiffies
- *
- * All but @work only guide it, so no lock keeps them together.
- */
-struct ahead {
-	struct work_struct work;
-	unsigned long pfn;
-	long step;
-	unsigned long blocks;
-	unsigned long until;
-};
-
-static DEFINE_PER_CPU(struct ahead, ahead);
-
-/*
- * The page that it covers and that is next is free: in the allocator, or on a
- * CPU's list.
- */
-static bool ahead_wants(const struct tag_map *map, unsigned long block,
-			long step)
-{
-	unsigned long pfn, nr;
-	struct page *page;
-
-	if (block >= map->nr_blocks ||
-	    atomic_read(&region_of(map)->blocks[block].holders) != BLOCK_FREE)
-		return false;
-	pfn = tag_map_block_data(map, block, &nr);
-	page = pfn_to_online_page(step > 0 ? pfn : pfn + nr - 1);
-	return page && !page_ref_count(page) && !PageTail(page);
-}
-
-/* From this block on, which way? */
-static long ahead_turn(struct ahead *a, const struct tag_map *map,
-		       unsigned long block)
-{
-	unsigned long last = a->pfn, nr;
-
-	WRITE_ONCE(a->pfn, tag_map_block_data(map, block, &nr));
-	if (tag_map_covers(map, last)) {
-		last = tag_map_block(map, last);
-		if (block == last + 1)
-			return 1;
-		if (block == last - 1)
-			return -1;
-	}
-	return ahead_wants(map, block + 1, 1) ? 1 : -1;
-}
-
-/* So many blocks, if one of them is missing that is @missing blocks away. */
-static void ahead_go_on(struct ahead *a, const struct tag_map *map,
-			unsigned long block, unsigned long blocks, long missing)
-{
-	long step = ahead_turn(a, map, block);
-
-	if (!ahead_wants(map, block + step * missing, step))
-		return;
-	WRITE_ONCE(a->step, step);
-	WRITE_ONCE(a->blocks, blocks);
-	queue_work(system_unbound_wq, &a->work);
-}
-
-/* Data had to be moved out of this block before it could be reserved. */
-static void ahead_begin(const struct tag_map *map, unsigned long block)
-{
-	struct ahead *a = raw_cpu_ptr(&ahead);
-
-	WRITE_ONCE(a->until, jiffies + AHEAD_WINDOW);
-	ahead_go_on(a, map, block, AHEAD_FIRST, 1);
-}
-
-/* This block was lingering. It may have been taken ahead. */
-static noinline void ahead_joined(const struct tag_map *map, unsigned long block)
-{
-	struct ahead *a = raw_cpu_ptr(&ahead);
-	unsigned long blocks = READ_ONCE(a->blocks);
-
-	if (time_before(jiffies, READ_ONCE(a->until)))
-		ahead_go_on(a, map, block,
-			    clamp(2 * blocks, AHEAD_FIRST, AHEAD_MOST),
-			    blocks / 2 + 1);
 }
 
 /* Take references for @nr pages on a block that is reserved already. */
@@ -322,7 +220,7 @@ static __always_inline bool block_join(const struct tag_map *map,
 	}
 	count_vm_events(METADATA_RESERVE_SHARED, nr);
 	if (unlikely(holders == BLOCK_LINGERS))
-		ahead_joined(map, block);
+		mte_tag_storage_ahead_joined(map, block);
 	return true;
 }
 
@@ -343,12 +241,18 @@ static bool block_may_wait(gfp_t gfp)
 	       (gfp & (__GFP_IO | __GFP_FS)) == (__GFP_IO | __GFP_FS);
 }
 
+/* So lately that it is not worth another try? */
+static bool block_failed(struct tag_block *b)
+{
+	return (u32)jiffies - READ_ONCE(b->failed) < BLOCK_BACKOFF;
+}
+
 static int block_move_data(struct tag_block *b, unsigned long pfn,
 			   unsigned int nr, gfp_t gfp)
 {
 	int ret;
 
-	if ((u32)jiffies - READ_ONCE(b->failed) < BLOCK_BACKOFF)
+	if (block_failed(b))
 		return -EBUSY;
 
 	ret = metadata_take_used(pfn, nr, gfp);
@@ -357,6 +261,15 @@ static int block_move_data(struct tag_block *b, unsigned long pfn,
 	else if (ret != -EINTR)
 		WRITE_ONCE(b->failed, (u32)jiffies);
 	return ret;
+}
+
+/* The pages of a busy block are ours: it is reserved, by @nr pages. */
+static void block_taken(const struct tag_map *map, unsigned long block,
+			unsigned int nr)
+{
+	block_clean_inval(map, block);
+	block_leave_busy(&region_of(map)->blocks[block], nr);
+	mte_tag_storage_pack_soon();
 }
 
 /* Reserve a free block that the caller has made busy, for @nr pages. */
@@ -381,10 +294,8 @@ static int block_take(const struct tag_map *map, unsigned long block,
 		block_leave_busy(b, BLOCK_FREE);
 		return ret;
 	}
-	block_clean_inval(map, block);
-	block_leave_busy(b, nr);
+	block_taken(map, block, nr);
 	count_vm_events(METADATA_RESERVE_SHARED, nr - 1);
-	mte_tag_storage_pack_soon();
 	return 0;
 }
 
@@ -400,16 +311,15 @@ static noinline int block_get_slow(const struct tag_map *map,
 			int ret = block_take(map, block, nr, gfp, way);
 
 			if (!ret && *way == METADATA_WAY_MOVED)
-				ahead_begin(map, block);
+				mte_tag_storage_ahead_begin(map, block);
 			return ret;
 		}
 		if (block_join(map, block, nr))
 			return 0;
-		if (atomic_read(&b->holders) != BLOCK_BUSY)
+		if (!block_busy(b))
 			continue;
 		if (!block_may_wait(gfp) ||
-		    !wait_var_event_timeout(&b->holders,
-					    atomic_read(&b->holders) != BLOCK_BUSY,
+		    !wait_var_event_timeout(&b->holders, !block_busy(b),
 					    BLOCK_WAIT))
 			return -EAGAIN;
 	}
@@ -497,29 +407,40 @@ static void block_put(const struct tag_map *map, unsigned long block,
 		queue_delayed_work(linger_wq, &linger_work, BLOCK_LINGER);
 }
 
-static void take_ahead(struct work_struct *work)
+/**
+ * mte_tag_storage_take_ahead - reserve a block that no page needs yet
+ * @map: the region
+ * @block: the block's index
+ *
+ * It lingers then. Moving its data reclaims nothing and is no more than a try,
+ * so that whoever needs the block is as free to try as before.
+ *
+ * Context: may sleep; holds no locks.
+ * Return: true if the block was free, or its data was moved; @moved says so.
+ */
+bool mte_tag_storage_take_ahead(const struct tag_map *map, unsigned long block,
+				bool *moved)
 {
-	struct ahead *a = container_of(work, struct ahead, work);
-	unsigned long pfn = READ_ONCE(a->pfn), left = READ_ONCE(a->blocks);
-	const struct tag_map *map = map_of(pfn);
-	unsigned long block = tag_map_block(map, pfn);
-	long step = READ_ONCE(a->step);
-	enum metadata_way way;
+	const gfp_t gfp = GFP_HIGHUSER_MOVABLE & ~__GFP_DIRECT_RECLAIM;
+	struct tag_block *b = &region_of(map)->blocks[block];
+	unsigned long pfn = tag_map_block_pfn(map, block);
 
-	while (left--) {
-		block += step;
-		if (!ahead_wants(map, block, step) ||
-		    !block_try_state(&region_of(map)->blocks[block],
-				     BLOCK_FREE, BLOCK_BUSY) ||
-		    block_take(map, block, 1, GFP_HIGHUSER_MOVABLE, &way))
-			continue;
-		if (way == METADATA_WAY_MOVED) {
-			count_vm_event(METADATA_RESERVE_AHEAD);
-			WRITE_ONCE(a->until, jiffies + AHEAD_WINDOW);
-		}
-		block_put(map, block, 1);
-		cond_resched();
+	*moved = false;
+	if (block_failed(b) || !block_try_state(b, BLOCK_FREE, BLOCK_BUSY))
+		return false;
+	if (metadata_take_free(pfn, map->block_pages)) {
+		count_vm_event(METADATA_RESERVE_BUDDY);
+	} else if (!metadata_take_used(pfn, map->block_pages, gfp)) {
+		count_vm_event(METADATA_RESERVE_MOVED);
+		count_vm_event(METADATA_RESERVE_AHEAD);
+		*moved = true;
+	} else {
+		block_leave_busy(b, BLOCK_FREE);
+		return false;
 	}
+	block_taken(map, block, 1);
+	block_put(map, block, 1);
+	return true;
 }
 
 /*
@@ -762,6 +683,8 @@ void arch_metadata_reserve_hard(struct page *page)
 
 	block = tag_map_block(map, pfn);
 	b = &region_of(map)->blocks[block];
+	/* Whoever owns it may only have tried the other ways. */
+	wait_var_event_timeout(&b->holders, !block_busy(b), BLOCK_WAIT);
 	if (!block_try_state(b, BLOCK_FREE, BLOCK_BUSY))
 		return;
 
@@ -769,13 +692,13 @@ void arch_metadata_reserve_hard(struct page *page)
 				   map->block_pages);
 	trace_metadata_reserve(pfn, tag_map_block_pfn(map, block),
 			       METADATA_WAY_CONTIG, ret);
-	if (!ret) {
-		count_vm_event(METADATA_RESERVE_CONTIG);
-		block_clean_inval(map, block);
+	if (ret) {
+		block_leave_busy(b, BLOCK_FREE);
+		return;
 	}
-	block_leave_busy(b, ret ? BLOCK_FREE : 1);
-	if (!ret)
-		page_hold(map, block, pfn);
+	count_vm_event(METADATA_RESERVE_CONTIG);
+	block_taken(map, block, 1);
+	page_hold(map, block, pfn);
 }
 
 /**
@@ -1105,8 +1028,7 @@ static int __init mte_tag_storage_init(void)
 	if (!nr_tag_regions)
 		return 0;
 
-	for_each_possible_cpu(cpu)
-		INIT_WORK(&per_cpu_ptr(&ahead, cpu)->work, take_ahead);
+	mte_tag_storage_ahead_init();
 	/* One after the other; a CPU that comes later must not have less. */
 	for_each_online_cpu(cpu)
 		smp_call_function_single(cpu, min_tag_line_size, NULL, 1);

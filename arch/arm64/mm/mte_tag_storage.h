@@ -70,6 +70,12 @@ extern unsigned int nr_tag_regions;
 
 #ifdef CONFIG_ARM64_MTE_TAG_STORAGE
 void mte_tag_storage_pack_soon(void);
+bool mte_tag_storage_take_ahead(const struct tag_map *map, unsigned long block,
+				bool *moved);
+void mte_tag_storage_ahead_begin(const struct tag_map *map, unsigned long block);
+void mte_tag_storage_ahead_joined(const struct tag_map *map,
+				  unsigned long block);
+void mte_tag_storage_ahead_init(void);
 void __mte_tag_storage_unmap(unsigned long addr, unsigned long nr);
 
 /**

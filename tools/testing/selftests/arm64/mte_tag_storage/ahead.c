@@ -1,25 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * While tag storage is full of data, it is emptied ahead of need, so that few of
- * those who get tagged pages wait for data to be moved; but not where nothing had
- * to be moved, nor for pages that are not free.
+ * those who get tagged pages wait for data to be moved; but not for pages that are
+ * not free.
  */
 #include <unistd.h>
 
 #include "ts_common.h"
 
 #define NR	2048
-#define RUN	32UL		/* pages that share storage */
 #define NEED	(TS_NEED_COUNTERS | TS_NEED_REGIONS)
 
 static struct ts_counters before, after;
 static struct ts_ballast ballast;
+
+/* Pages that share a block. */
+static size_t run;
 
 /* Blocks that were emptied since, ahead of need and when they were needed. */
 static long ahead, needed;
 
 static void begin(void)
 {
+	struct ts_region region;
+
+	ts_regions(&region, 1);
+	run = TS_COVER * region.block_pages;
 	ts_counters(&before);
 }
 
@@ -47,7 +53,7 @@ static size_t write_slowly(char *mem, unsigned long seed)
 
 	for (i = 0; i < NR; i++) {
 		ts_write(mem, i, 1, seed);
-		if (i % RUN == RUN - 1)
+		if (i % run == run - 1)
 			usleep(5 * 1000);
 	}
 	return ts_check(mem, 0, NR, seed);
@@ -61,7 +67,7 @@ static long runs_of(const char *mem)
 	size_t i;
 
 	for (i = 0; i < NR; i++) {
-		unsigned long now = ts_pfn(mem + i * ts_psize) / RUN;
+		unsigned long now = ts_pfn(mem + i * ts_psize) / run;
 
 		runs += now > last + 1 || now + 1 < last;
 		last = now;
@@ -72,8 +78,7 @@ static long runs_of(const char *mem)
 /* A few have to wait, beside the first one of each run. */
 static int neighbours(void)
 {
-	const long blocks = NR / RUN;
-	long runs;
+	long blocks, runs;
 	size_t bad;
 	char *mem;
 
@@ -82,6 +87,7 @@ static int neighbours(void)
 	begin();
 	bad = write_slowly(mem, 1);
 	end("new pages");
+	blocks = NR / run;
 	runs = runs_of(mem);
 	bad += ts_usually(runs < blocks, "pages in fewer runs than %ld", runs);
 	bad += ts_usually(ahead > blocks / 2, "%ld blocks ahead of need",
@@ -94,23 +100,6 @@ static int neighbours(void)
 	return ts_result(bad);
 }
 
-/* Blocks that linger are joined again. Some storage can hold data all the same. */
-static int storage_free(void)
-{
-	size_t bad = 0, i;
-
-	begin();
-	for (i = 0; i < 4; i++) {
-		char *mem = small_pages(TS_RWT);
-
-		ts_write(mem, 0, NR, 2);
-		bad += ts_check(mem, 0, NR, 2);
-		ts_unmap(mem, NR);
-	}
-	end("storage free");
-	return ts_result(bad + ts_usually(!ahead, "none ahead of need"));
-}
-
 /* Pages around have data already: nobody is going to get them. */
 static int in_use(void)
 {
@@ -121,7 +110,7 @@ static int in_use(void)
 	ts_lend(&ballast, 4);
 	begin();
 	/* Not where each huge page begins. */
-	for (i = 2 * RUN; i < NR; i += 4 * RUN) {
+	for (i = 2 * run; i < NR; i += 4 * run) {
 		ts_protect(mem, i, 1, TS_RWT);
 		bad += ts_tags_zero(mem, i, 1);
 		ts_tags_write(mem, i, 1, 3);
@@ -129,7 +118,7 @@ static int in_use(void)
 		usleep(5 * 1000);
 	}
 	end("pages in use");
-	bad += ts_usually(needed > NR / (long)RUN / 8, "blocks to be needed");
+	bad += ts_usually(needed > (long)(NR / run / 8), "blocks to be needed");
 	bad += ts_usually(ahead <= needed / 4, "few blocks ahead of need");
 	ts_unmap(mem, NR);
 	bad += ts_lent_check(&ballast);
@@ -138,8 +127,7 @@ static int in_use(void)
 }
 
 static const struct ts_case cases[] = {
-	{ "new pages, storage in use", neighbours, NEED },
-	{ "new pages, storage free", storage_free, NEED },
+	{ "new pages", neighbours, NEED },
 	{ "pages in use", in_use, NEED | TS_NEED_THP },
 };
 

@@ -271,6 +271,45 @@ static int swapped_disk(void)
 	return end(bad);
 }
 
+/* Out, though no page table says so; what a CPU has in a batch stays at first. */
+static size_t page_out_shared(void)
+{
+	size_t in = NR;
+	int i;
+
+	for (i = 0; i < 20 && in >= NR / 2; i++) {
+		madvise(mem, NR * ts_psize, MADV_PAGEOUT);
+		in = ts_in_memory(mem, NR);
+		if (i)
+			ts_drain();
+	}
+	return ts_expect(in < NR / 2, "pages in swap, %zu are in memory", in);
+}
+
+/* Shared memory, with and without tags, by readahead and by swapoff(). */
+static int swapped_shared(void)
+{
+	int fd = ts_memfd(NR * ts_psize);
+	char *plain;
+	size_t bad;
+
+	begin(ts_map_fd(fd, NR * ts_psize, TS_RWT, MAP_SHARED));
+	plain = ts_map_fd(fd, NR * ts_psize, TS_RW, MAP_SHARED);
+	bad = ts_expect(ts_disk_on(4 * NR), "swap on a disk");
+	bad += page_out_shared();
+	bad += ts_data_check(plain, 0, NR, SEED);
+	bad += ts_check(mem, 0, NR, SEED);
+	madvise(plain, NR * ts_psize, MADV_DONTNEED);
+	bad += page_out_shared();
+	bad += ts_check(mem, 0, NR, SEED);
+	bad += page_out_shared();
+	bad += ts_expect(ts_disk_off(), "swapoff to work");
+	bad += ts_check(mem, 0, NR, SEED);
+	ts_unmap(plain, NR);
+	close(fd);
+	return end(bad);
+}
+
 /* From swap in RAM they would come as they went. */
 static int swapped_large(void)
 {
@@ -358,6 +397,7 @@ static const struct ts_case cases[] = {
 	  NEED | TS_NEED_CPUS },
 	{ "swap", swapped, NEED },
 	{ "swap on a disk", swapped_disk, NEED | TS_NEED_DISK },
+	{ "swap of shared memory", swapped_shared, NEED | TS_NEED_DISK },
 	{ "swap of large folios", swapped_large, NEED | TS_NEED_THP },
 	{ "swap of large folios, tagged by turns", swapped_turns,
 	  NEED | TS_NEED_THP },

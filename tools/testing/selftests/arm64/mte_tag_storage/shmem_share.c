@@ -143,6 +143,110 @@ static int filled(void)
 	return ts_result(bad);
 }
 
+static size_t by_write(int fd)
+{
+	char *data = ts_map(NR, TS_RW, 0);
+	ssize_t n;
+
+	ts_data_write(data, 0, NR, 1);
+	n = pwrite(fd, data, NR * ts_psize, 0);
+	ts_unmap(data, NR);
+	return ts_expect(n == (ssize_t)(NR * ts_psize), "all pages written");
+}
+
+static size_t by_splice(int fd)
+{
+	size_t bad = 0, i;
+	off_t off = 0;
+	int p[2];
+
+	bad += ts_expect(!pipe(p), "a pipe");
+	for (i = 0; i < NR; i++) {
+		bad += pipe_data(p, 1, i);
+		bad += splice(p[0], NULL, fd, &off, ts_psize, 0) !=
+		       (ssize_t)ts_psize;
+	}
+	close(p[0]);
+	close(p[1]);
+	return ts_expect(!bad, "all pages to be spliced");
+}
+
+static size_t by_fallocate(int fd)
+{
+	char *plain = ts_map_fd(fd, NR * ts_psize, TS_RW, MAP_SHARED);
+	size_t bad;
+
+	bad = ts_expect(!fallocate(fd, 0, 0, NR * ts_psize), "fallocate()");
+	ts_data_write(plain, 0, NR, 1);
+	ts_unmap(plain, NR);
+	return bad;
+}
+
+static size_t by_mapping(int fd)
+{
+	char *plain = ts_map_fd(fd, NR * ts_psize, TS_RW, MAP_SHARED);
+
+	ts_data_write(plain, 0, NR, 1);
+	ts_unmap(plain, NR);
+	return 0;
+}
+
+static struct ts_region regions[32];
+static int nr_regions;
+
+static size_t in_storage(const char *mem)
+{
+	size_t i, found = 0;
+
+	for (i = 0; i < NR; i++)
+		found += !!ts_storage_of(regions, nr_regions,
+					 ts_pfn(mem + i * ts_psize));
+	return found;
+}
+
+/* Pages that lie in tag storage themselves become tagged: these move out. */
+static size_t becomes_tagged(size_t (*fill)(int fd))
+{
+	int fd = ts_memfd(NR * ts_psize);
+	char *plain, *mem;
+	size_t bad, i;
+
+	bad = fill(fd);
+	plain = ts_map_fd(fd, NR * ts_psize, TS_RW, MAP_SHARED);
+	bad += ts_data_check(plain, 0, NR, 1);
+	i = in_storage(plain);
+	bad += ts_usually(i > NR / 2, "most of %lu pages in tag storage, not %zu",
+			  NR, i);
+	mem = ts_map_fd(fd, NR * ts_psize, TS_RWT, MAP_SHARED);
+	bad += ts_tags_zero(mem, 0, NR);
+	bad += ts_data_check(plain, 0, NR, 1);
+	ts_tags_write(mem, 0, NR, 1);
+	bad += ts_check(mem, 0, NR, 1);
+	bad += ts_expect(!in_storage(mem), "no tagged page in tag storage");
+	ts_data_write(plain, 0, NR, 2);
+	bad += ts_data_check(mem, 0, NR, 2);
+	bad += ts_tags_check(mem, 0, NR, 1);
+	ts_unmap(mem, NR);
+	ts_unmap(plain, NR);
+	close(fd);
+	return bad;
+}
+
+static int from_storage(void)
+{
+	struct ts_ballast ballast = { };
+	size_t bad;
+
+	nr_regions = ts_regions(regions, ARRAY_SIZE(regions));
+	ts_ballast_near(&ballast);
+	bad = becomes_tagged(by_write);
+	bad += becomes_tagged(by_splice);
+	bad += becomes_tagged(by_fallocate);
+	bad += becomes_tagged(by_mapping);
+	ts_ballast_free(&ballast);
+	return ts_result(bad);
+}
+
 static void punch(int fd, size_t first, size_t pages)
 {
 	fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
@@ -287,6 +391,8 @@ static int private_used(void)
 static const struct ts_case cases[] = {
 	{ "two processes, one tagged", two_processes, 0 },
 	{ "filled by splice", filled, 0 },
+	{ "pages that lie in tag storage", from_storage,
+	  TS_NEED_ROOT | TS_NEED_COUNTERS | TS_NEED_REGIONS },
 	{ "holes", holes, 0 },
 	{ "hole while a pipe has the pages", hole_while_piped, 0 },
 	{ "private copy without PROT_MTE", private_plain, 0 },

@@ -1557,6 +1557,8 @@ void ts_ballast_free(struct ts_ballast *b)
 {
 	ts_unmap(b->mem, b->max);
 	ts_unmap(b->bulk, b->max);
+	if (*b->scale)
+		ts_write_file(SCALE, b->scale);
 	memset(b, 0, sizeof(*b));
 }
 
@@ -1681,6 +1683,18 @@ ssize_t ts_ballast_storage(const struct ts_ballast *b, unsigned long pfn)
 		return ts_ballast_find(b, pfn, r[i].block_pages);
 	}
 	return -1;
+}
+
+/*
+ * Take so much memory that base pages come from tag storage from now on, until
+ * the ballast is freed: other memory is at the high watermark, which is made 20 %
+ * of a zone.
+ */
+void ts_ballast_near(struct ts_ballast *b)
+{
+	ts_read_file(SCALE, b->scale, sizeof(b->scale));
+	ts_set(SCALE, "1000");
+	ballast_bulk(b, ts_meminfo("MemTotal") * 17 / 100);
 }
 
 /*

@@ -103,6 +103,7 @@ struct ts_ballast {
 	size_t nr, bulk_nr;
 	size_t max;
 	size_t lent;	/* of the base pages, by ts_lend() */
+	char scale[32];	/* what ts_ballast_near() has changed */
 };
 
 extern size_t ts_psize;
@@ -202,6 +203,7 @@ double ts_now(void);
 long ts_floor_kb(void);
 bool ts_ballast_fill(struct ts_ballast *b, long leave);
 void ts_ballast_lend(struct ts_ballast *b);
+void ts_ballast_near(struct ts_ballast *b);
 void ts_ballast_free(struct ts_ballast *b);
 ssize_t ts_ballast_find(const struct ts_ballast *b, unsigned long pfn,
 			unsigned long nr);
