@@ -66,6 +66,7 @@
 #include <linux/memblock.h>
 #include <linux/memory_metadata.h>
 #include <linux/mm.h>
+#include <linux/sched/mm.h>
 #include <linux/seq_file.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
@@ -306,6 +307,8 @@ static noinline int block_get_slow(const struct tag_map *map,
 {
 	struct tag_block *b = &region_of(map)->blocks[block];
 
+	/* Also for the waits: who owns the block may start I/O. */
+	gfp = current_gfp_context(gfp);
 	for (;;) {
 		if (block_try_state(b, BLOCK_FREE, BLOCK_BUSY)) {
 			int ret = block_take(map, block, nr, gfp, way);

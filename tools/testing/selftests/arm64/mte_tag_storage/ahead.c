@@ -89,7 +89,6 @@ static int neighbours(void)
 	end("new pages");
 	blocks = NR / run;
 	runs = runs_of(mem);
-	bad += ts_usually(runs < blocks, "pages in fewer runs than %ld", runs);
 	bad += ts_usually(ahead > blocks / 2, "%ld blocks ahead of need",
 			  blocks / 2);
 	bad += ts_usually(needed <= runs + blocks / 6, "%ld blocks when needed",

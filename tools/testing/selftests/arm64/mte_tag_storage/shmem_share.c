@@ -205,12 +205,13 @@ static size_t in_storage(const char *mem)
 }
 
 /* Pages that lie in tag storage themselves become tagged: these move out. */
-static size_t becomes_tagged(size_t (*fill)(int fd))
+static size_t becomes_tagged(size_t (*fill)(int fd), struct ts_ballast *ballast)
 {
 	int fd = ts_memfd(NR * ts_psize);
 	char *plain, *mem;
 	size_t bad, i;
 
+	ts_ballast_near(ballast);
 	bad = fill(fd);
 	plain = ts_map_fd(fd, NR * ts_psize, TS_RW, MAP_SHARED);
 	bad += ts_data_check(plain, 0, NR, 1);
@@ -238,11 +239,10 @@ static int from_storage(void)
 	size_t bad;
 
 	nr_regions = ts_regions(regions, ARRAY_SIZE(regions));
-	ts_ballast_near(&ballast);
-	bad = becomes_tagged(by_write);
-	bad += becomes_tagged(by_splice);
-	bad += becomes_tagged(by_fallocate);
-	bad += becomes_tagged(by_mapping);
+	bad = becomes_tagged(by_write, &ballast);
+	bad += becomes_tagged(by_splice, &ballast);
+	bad += becomes_tagged(by_fallocate, &ballast);
+	bad += becomes_tagged(by_mapping, &ballast);
 	ts_ballast_free(&ballast);
 	return ts_result(bad);
 }

@@ -1686,15 +1686,24 @@ ssize_t ts_ballast_storage(const struct ts_ballast *b, unsigned long pfn)
 }
 
 /*
- * Take so much memory that base pages come from tag storage from now on, until
- * the ballast is freed: other memory is at the high watermark, which is made 20 %
+ * Take so much memory that base pages come from tag storage next, but for those
+ * that are freed before, until the ballast is: other memory is at the high watermark, which is made 20 %
  * of a zone.
  */
 void ts_ballast_near(struct ts_ballast *b)
 {
-	ts_read_file(SCALE, b->scale, sizeof(b->scale));
-	ts_set(SCALE, "1000");
-	ballast_bulk(b, ts_meminfo("MemTotal") * 17 / 100);
+	long free;
+
+	if (!b->mem) {
+		ts_read_file(SCALE, b->scale, sizeof(b->scale));
+		ts_set(SCALE, "1000");
+		ballast_bulk(b, ts_meminfo("MemTotal") * 17 / 100);
+	}
+	/* What the lists of the CPUs have goes first. */
+	free = ts_vmstat("nr_free_metadata");
+	while (free - ts_vmstat("nr_free_metadata") < 64 && b->nr + 64 <= b->max)
+		if (!populate(b->mem, &b->nr, 64))
+			break;
 }
 
 /*
