@@ -414,12 +414,13 @@ static void block_put(const struct tag_map *map, unsigned long block,
  * mte_tag_storage_take_ahead - reserve a block that no page needs yet
  * @map: the region
  * @block: the block's index
+ * @moved: set to whether its data was moved
  *
  * It lingers then. Moving its data reclaims nothing and is no more than a try,
  * so that whoever needs the block is as free to try as before.
  *
  * Context: may sleep; holds no locks.
- * Return: true if the block was free, or its data was moved; @moved says so.
+ * Return: true if the block was free, or its data could be moved.
  */
 bool mte_tag_storage_take_ahead(const struct tag_map *map, unsigned long block,
 				bool *moved)

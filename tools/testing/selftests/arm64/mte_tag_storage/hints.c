@@ -176,9 +176,9 @@ static int huge_used(void)
 			"MADV_POPULATE_WRITE to work");
 	ts_counters(&after);
 	bad += ts_expect(ts_is_huge(mem), "a huge page");
-	bad += ts_expect(after.moved == before.moved,
-			 "nothing moved for a huge page, not %ld blocks",
-			 after.moved - before.moved);
+	bad += ts_usually(after.moved == before.moved,
+			  "nothing moved for a huge page, not %ld blocks",
+			  after.moved - before.moved);
 	bad += ts_tags_zero(mem, 0, nr);
 	ts_write(mem, 0, nr, 1);
 	bad += ts_check(mem, 0, nr, 1);

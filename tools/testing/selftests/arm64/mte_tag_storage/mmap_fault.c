@@ -14,7 +14,7 @@
 
 #include "ts_common.h"
 
-#define NR	2048
+#define NR	1024
 
 static sigjmp_buf env;
 static struct ts_region regions[32];
@@ -102,7 +102,7 @@ static int next_owner(void)
 	char *mem;
 	int i;
 
-	for (i = 0; i < 8; i++) {
+	for (i = 0; i < 6; i++) {
 		mem = ts_map(NR, TS_RWT, 0);
 		bad += ts_tags_zero(mem, 0, NR);
 		ts_write(mem, 0, NR, i);

@@ -50,6 +50,15 @@ static bool to_node(char *page)
 			MPOL_MF_MOVE) && status[0] == moved_node;
 }
 
+/* The same by a policy, which has a way of its own to find a place. */
+static bool by_policy(char *page)
+{
+	unsigned long nodes = 1UL << moved_node;
+
+	return !syscall(__NR_mbind, page, ts_psize, MPOL_BIND, &nodes,
+			8 * sizeof(nodes), MPOL_MF_MOVE | MPOL_MF_STRICT);
+}
+
 /* Out of tag storage, where it must not be pinned for long. */
 static bool pin(char *page)
 {
@@ -150,6 +159,7 @@ static const struct race pin_races[] = {
 static const struct race node_races[] = {
 	{ "alloc_migration_target", true, to_node, NULL },
 	{ "try_to_migrate", false, to_node, NULL },
+	{ "alloc_migration_target_by_mpol", true, by_policy, NULL },
 };
 
 static size_t from_node(const struct race *r)
@@ -233,7 +243,7 @@ static int longterm(void)
 
 static const struct ts_case cases[] = {
 	{ "longterm pin", longterm, NEED },
-	{ "move_pages", nodes, NEED | TS_NEED_NODES },
+	{ "move_pages, mbind", nodes, NEED | TS_NEED_NODES },
 };
 
 int main(void)

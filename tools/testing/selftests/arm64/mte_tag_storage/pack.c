@@ -45,9 +45,18 @@ static long settled(void)
 /* Data in nearly all of memory, tag storage included. */
 static void fill(void)
 {
+	/* With huge pages enabled more than that is kept free. */
+	ts_set("/proc/sys/vm/min_free_kbytes", "4096");
 	ts_ballast_fill(&ballast, ts_meminfo("MetadataTotal") * 1024 /
 				  (long)ts_psize / 16);
 	ts_data_write(ballast.mem, 0, ballast.nr, SEED);
+}
+
+static void map_plain(void)
+{
+	plain = ts_map(NR_PLAIN, TS_RW, MAP_NORESERVE);
+	nr_plain = 0;
+	madvise(plain, NR_PLAIN * ts_psize, MADV_NOHUGEPAGE);
 }
 
 static void begin(bool full)
@@ -55,14 +64,9 @@ static void begin(bool full)
 	mem = ts_map(NR, TS_RWT, 0);
 	madvise(mem, NR * ts_psize, MADV_NOHUGEPAGE);
 	ts_write(mem, 0, NR, SEED);
-	plain = ts_map(NR_PLAIN, TS_RW, MAP_NORESERVE);
-	nr_plain = 0;
-	madvise(plain, NR_PLAIN * ts_psize, MADV_NOHUGEPAGE);
-	if (!full)
-		return;
-	/* With huge pages enabled more than that is kept free. */
-	ts_set("/proc/sys/vm/min_free_kbytes", "4096");
-	fill();
+	map_plain();
+	if (full)
+		fill();
 }
 
 static void leave_few(void)
@@ -74,17 +78,24 @@ static void leave_few(void)
 			MADV_DONTNEED);
 }
 
+static size_t empty(void)
+{
+	size_t bad;
+
+	bad = ts_data_check(ballast.mem, 0, ballast.nr, SEED);
+	bad += ts_data_check(plain, 0, nr_plain, SEED);
+	ts_ballast_free(&ballast);
+	return bad;
+}
+
 static int end(size_t bad, bool full)
 {
 	size_t i;
 
 	for (i = 0; i < NR; i += KEPT)
 		bad += ts_check(mem, i, 1, SEED);
-	if (full) {
-		bad += ts_data_check(ballast.mem, 0, ballast.nr, SEED);
-		bad += ts_data_check(plain, 0, nr_plain, SEED);
-		ts_ballast_free(&ballast);
-	}
+	if (full)
+		bad += empty();
 	ts_unmap(mem, NR);
 	ts_unmap(plain, NR_PLAIN);
 	return ts_result(bad);
@@ -105,9 +116,8 @@ static long enough(long before)
 	return before + NR / KEPT / TS_COVER * 3 / 2;
 }
 
-static size_t few_blocks(long before)
+static size_t at_most(long max)
 {
-	long max = enough(before);
 	double until = ts_now() + WAIT;
 
 	do {
@@ -117,6 +127,11 @@ static size_t few_blocks(long before)
 	return ts_expect(reserved() <= max,
 			 "%ld pages reserved at most, not %ld; %ld kB are free",
 			 max, reserved(), ts_meminfo("MemFree"));
+}
+
+static size_t few_blocks(long before)
+{
+	return at_most(enough(before));
 }
 
 /* Memory has become short. Return: pages moved so far, and that is all. */
@@ -311,6 +326,156 @@ static int locked_pages(void)
 	return end(bad, true);
 }
 
+/*
+ * Whole blocks, with base pages. Which of them are tagged goes by their place in
+ * the block: of four blocks three have most of their pages tagged, and one a few.
+ */
+#define SOLID	8192UL
+#define MOST	28	/* of each TS_COVER */
+
+/* From the first that the region covers on. */
+static unsigned long pfns[SOLID];
+static size_t cover;
+static unsigned long first_pfn;
+
+static unsigned long pfn_of(size_t page)
+{
+	return ts_pfn(mem + page * ts_psize) - first_pfn;
+}
+
+static size_t place(size_t page)
+{
+	return pfns[page] % cover;
+}
+
+static bool is_dense(size_t page)
+{
+	return pfns[page] / cover % 4 != 3;
+}
+
+static bool is_tagged(size_t page, size_t few)
+{
+	return place(page) * TS_COVER / cover < (is_dense(page) ? MOST : few);
+}
+
+static void split_solid(void)
+{
+	char cmd[128];
+
+	snprintf(cmd, sizeof(cmd), "%d,0x%lx,0x%lx,0", getpid(),
+		 (unsigned long)mem, (unsigned long)mem + SOLID * ts_psize);
+	ts_write_file("/sys/kernel/debug/split_huge_pages", cmd);
+	madvise(mem, SOLID * ts_psize, MADV_NOHUGEPAGE);
+}
+
+/* Return: pages that are tagged, or 0 without luck. */
+static size_t begin_solid(size_t few)
+{
+	size_t huge = ts_huge_size() / ts_psize, i, nr = 0;
+	struct ts_region region;
+
+	ts_regions(&region, 1);
+	cover = TS_COVER * region.block_pages;
+	first_pfn = region.data_pfn;
+	mem = ts_map_huge(SOLID * ts_psize);
+	ts_data_write(mem, 0, SOLID, SEED);
+	for (i = 0; i < SOLID; i += huge)
+		if (!ts_is_huge(mem + i * ts_psize))
+			return 0;
+	split_solid();
+	map_plain();
+	for (i = 0; i < SOLID; i++) {
+		pfns[i] = pfn_of(i);
+		if (ts_folio_pages(mem + i * ts_psize) != 1)
+			return 0;
+	}
+	for (i = 0; i < SOLID; i++) {
+		if (!is_tagged(i, few))
+			continue;
+		ts_protect(mem, i, 1, TS_RWT);
+		ts_tags_write(mem, i, 1, SEED);
+		nr++;
+	}
+	return nr;
+}
+
+static int no_solid(void)
+{
+	ts_unmap(mem, SOLID);
+	return ts_skip("no whole blocks in base pages");
+}
+
+static int end_solid(size_t bad, size_t few)
+{
+	size_t i;
+
+	for (i = 0; i < SOLID; i++)
+		bad += is_tagged(i, few) ? ts_check(mem, i, 1, SEED) :
+					   ts_data_check(mem, i, 1, SEED);
+	bad += empty();
+	ts_unmap(mem, SOLID);
+	ts_unmap(plain, NR_PLAIN);
+	return ts_result(bad);
+}
+
+/* Blocks that are nearly full are filled up, none of them is emptied. */
+static int dense_stay(void)
+{
+	const size_t few = 13;
+	size_t nr, bad, i, moved = 0, dense = 0;
+	long before = settled();
+
+	nr = begin_solid(few);
+	if (!nr)
+		return no_solid();
+	fill();
+	bad = at_most(before + nr / TS_COVER * 17 / 16);
+	for (i = 0; i < SOLID; i++) {
+		if (!is_dense(i) || !is_tagged(i, few))
+			continue;
+		dense++;
+		moved += pfn_of(i) != pfns[i];
+	}
+	ksft_print_msg("%zu of %zu pages of nearly full blocks moved\n", moved,
+		       dense);
+	bad += ts_expect(moved <= dense / 100, "them to stay");
+	return end_solid(bad, few);
+}
+
+/* In each block that is to be filled up there is a page that cannot be had. */
+static int stuck(void)
+{
+	const size_t few = 8;
+	double until = ts_now() + WAIT;
+	size_t i, bad = 0;
+	long moved;
+	int fd[2];
+
+	if (!begin_solid(few))
+		return no_solid();
+	if (pipe(fd) || fcntl(fd[1], F_SETPIPE_SZ, SOLID / 32 * ts_psize) < 0)
+		ksft_exit_fail_msg("no pipe\n");
+	for (i = 0; i < SOLID; i++) {
+		struct iovec v = { mem + i * ts_psize, ts_psize };
+
+		if (is_dense(i) && place(i) == MOST * cover / TS_COVER)
+			bad += vmsplice(fd[1], &v, 1, SPLICE_F_NONBLOCK) < 0;
+	}
+	bad = ts_expect(!bad, "pages in a pipe");
+	moved = ts_vmstat("metadata_packed");
+	fill();
+	while (ts_vmstat("metadata_packed") - moved < 200 && ts_now() < until) {
+		stay_short();
+		usleep(300 * 1000);
+	}
+	moved = ts_vmstat("metadata_packed") - moved;
+	bad += ts_expect(moved >= 200, "200 pages to be moved, not %ld", moved);
+	bad = end_solid(bad, few);
+	close(fd[0]);
+	close(fd[1]);
+	return bad;
+}
+
 /* With memory to spare it is not worth the trouble. */
 static int not_short(void)
 {
@@ -332,6 +497,10 @@ static const struct ts_case cases[] = {
 	{ "some of the pages are pinned", pinned, NEED },
 	{ "pages shared by processes", shared, NEED },
 	{ "locked pages", locked_pages, NEED },
+	{ "nearly full blocks", dense_stay,
+	  NEED | TS_NEED_REGIONS | TS_NEED_THP },
+	{ "pages that cannot be had", stuck,
+	  NEED | TS_NEED_REGIONS | TS_NEED_THP },
 	{ "not while memory is free", not_short, NEED },
 };
 

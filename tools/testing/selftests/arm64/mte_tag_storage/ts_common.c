@@ -1687,8 +1687,8 @@ ssize_t ts_ballast_storage(const struct ts_ballast *b, unsigned long pfn)
 
 /*
  * Take so much memory that base pages come from tag storage next, but for those
- * that are freed before, until the ballast is: other memory is at the high watermark, which is made 20 %
- * of a zone.
+ * that are freed before, until the ballast is: other memory is at the high
+ * watermark, which is made 20 % of a zone.
  */
 void ts_ballast_near(struct ts_ballast *b)
 {
