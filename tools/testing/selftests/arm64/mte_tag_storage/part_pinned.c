@@ -368,7 +368,7 @@ static int swapped_turns(void)
 		 per * ts_psize / 1024);
 	ts_thp_set("hugepages-2048kB/enabled", "never");
 	ts_thp_set(name, "madvise");
-	mem = ts_map_huge(nr * ts_psize);
+	mem = ts_map_huge(NR * ts_psize);
 	for (i = 0; i < nr; i += 2 * per)
 		ts_protect(mem, i, per, TS_RWT);
 	ts_data_write(mem, 0, nr, SEED);
@@ -381,7 +381,6 @@ static int swapped_turns(void)
 	ksft_print_msg("a folio was of no use: %s\n", of_no_use ? "yes" : "no");
 	ts_thp_set(name, "never");
 	ts_thp_set("hugepages-2048kB/enabled", "inherit");
-	ts_unmap(mem + NR * ts_psize, nr - NR);
 	return end(bad);
 }
 
