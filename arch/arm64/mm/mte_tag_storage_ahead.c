@@ -58,6 +58,9 @@ struct ahead {
 
 static DEFINE_PER_CPU(struct ahead, ahead);
 
+/* What is done here must not make anybody wait who moves data himself. */
+static struct workqueue_struct *ahead_wq __ro_after_init;
+
 /*
  * The first of its pages in this direction is free: in the allocator, or on the
  * list of a CPU.
@@ -125,7 +128,7 @@ static void ahead_go_on(struct ahead *a, const struct tag_map *map,
 	WRITE_ONCE(a->step, step);
 	WRITE_ONCE(a->blocks, blocks);
 	if (ahead_wants(map, block + step * nth, step))
-		queue_work(system_unbound_wq, &a->work);
+		queue_work(ahead_wq, &a->work);
 }
 
 /**
@@ -165,6 +168,22 @@ void mte_tag_storage_ahead_joined(const struct tag_map *map,
 	ahead_go_on(a, map, block, blocks, blocks / 2);
 }
 
+/* Of the lowest priority, for CPUs that have nothing else to do. */
+static struct workqueue_struct *__init alloc_idle_workqueue(void)
+{
+	struct workqueue_attrs *attrs = alloc_workqueue_attrs();
+	struct workqueue_struct *wq;
+
+	wq = alloc_workqueue("mte_tag_storage_ahead", WQ_UNBOUND, 0);
+	if (wq && attrs) {
+		attrs->nice = MAX_NICE;
+		/* Without it the work is done with more haste. */
+		WARN_ON_ONCE(apply_workqueue_attrs(wq, attrs));
+	}
+	free_workqueue_attrs(attrs);
+	return wq ?: system_unbound_wq;
+}
+
 /**
  * mte_tag_storage_ahead_init - get ready for that
  *
@@ -173,6 +192,8 @@ void mte_tag_storage_ahead_joined(const struct tag_map *map,
 void __init mte_tag_storage_ahead_init(void)
 {
 	int cpu;
+
+	ahead_wq = alloc_idle_workqueue();
 
 	for_each_possible_cpu(cpu) {
 		struct ahead *a = per_cpu_ptr(&ahead, cpu);
