@@ -197,15 +197,14 @@ static void print_worst(void)
 static void print_needed(const char *section, const struct ts_counters *before)
 {
 	struct ts_counters after;
-	long all, ahead;
+	long all;
 
 	if (ts_meminfo("MetadataTotal") <= 0)
 		return;
 	ts_counters(&after);
 	all = after.moved - before->moved;
-	ahead = after.ahead - before->ahead;
 	printf("value %s needed=%.4f\n", section,
-	       all ? (double)(all - ahead) / all : 0);
+	       all ? (double)(after.needed - before->needed) / all : 0);
 }
 
 /* Tagged faults, each of them counted by itself. */

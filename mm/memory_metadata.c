@@ -240,7 +240,10 @@ static bool isolate_page(struct page *page, gfp_t gfp, struct list_head *list)
 	/* Migration would fail after all its work. */
 	if (folio_maybe_dma_pinned(folio))
 		goto put;
-	/* As for compaction: who only tries leaves alone what is locked. */
+	/*
+	 * As for compaction: who only tries leaves alone what is locked, and may
+	 * have to stay for latency.
+	 */
 	if (!CONFIG_COMPACT_UNEVICTABLE_DEFAULT &&
 	    !(gfp & __GFP_DIRECT_RECLAIM) && folio_test_unevictable(folio))
 		goto put;
@@ -411,11 +414,8 @@ int metadata_pack_page(unsigned long from_pfn, unsigned long to_pfn)
 	might_sleep();
 	if (page_zone(from) != page_zone(pfn_to_page(to_pfn)))
 		return -EBUSY;
-	/* As for compaction: mlocked memory may have to stay for latency. */
-	if (!CONFIG_COMPACT_UNEVICTABLE_DEFAULT &&
-	    folio_test_unevictable(page_folio(from)))
-		return -ENOENT;
-	if (!isolate_page(from, GFP_KERNEL, &list))
+	/* Only a try, like all that is not needed now. */
+	if (!isolate_page(from, GFP_KERNEL & ~__GFP_DIRECT_RECLAIM, &list))
 		return -ENOENT;
 
 	target = take_pack_target(to_pfn);

@@ -33,7 +33,7 @@ static void end(const char *what)
 {
 	ts_counters(&after);
 	ahead = after.ahead - before.ahead;
-	needed = after.moved - before.moved - ahead;
+	needed = after.needed - before.needed;
 	ksft_print_msg("%s: %ld blocks emptied ahead of need, %ld when needed, %ld were free\n",
 		       what, ahead, needed, after.buddy - before.buddy);
 }

@@ -113,7 +113,7 @@ static bool go_on(double start, bool begun)
 static bool has_begun;
 
 /* To ask again ends the sleep of kcompactd. */
-static size_t by_daemon(void)
+static void by_daemon(void)
 {
 	long scanned = ts_vmstat("compact_daemon_migrate_scanned"), now;
 	double start = ts_now();
@@ -127,7 +127,6 @@ static size_t by_daemon(void)
 	} while (go_on(start, now > scanned));
 	ts_write_file(PROACTIVENESS, old);
 	has_begun |= now > scanned;
-	return 0;
 }
 
 /*
@@ -137,7 +136,7 @@ static size_t by_daemon(void)
  * one piece, again and again: after compaction has failed it is put off for some
  * attempts.
  */
-static size_t by_request(void)
+static void by_request(void)
 {
 	long stalls = ts_vmstat("compact_stall"), now;
 	double start = ts_now();
@@ -154,11 +153,10 @@ static size_t by_request(void)
 	} while (go_on(start, now > stalls));
 	ts_write_file(HUGEPAGES, "0");
 	has_begun |= now > stalls;
-	return 0;
 }
 
 /* One attempt; the pages that it moved are added to @nr. */
-static size_t move_tagged(size_t (*compact)(void), size_t *nr)
+static size_t move_tagged(void (*compact)(void), size_t *nr)
 {
 	pthread_t thread;
 	size_t bad;
@@ -172,12 +170,12 @@ static size_t move_tagged(size_t (*compact)(void), size_t *nr)
 	mutator_bad = 0;
 	if (pthread_create(&thread, NULL, mutate, NULL))
 		ksft_exit_fail_msg("no thread\n");
-	bad = compact();
+	compact();
 	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
 	pthread_join(thread, NULL);
 	*nr += moved();
 
-	bad += mutator_bad;
+	bad = mutator_bad;
 	bad += ts_check(mem, 0, NR * 7 / 8, SEED);
 	ts_unmap(pieces, nr_pieces);
 	munmap(bulk, bulk_size);
@@ -186,7 +184,7 @@ static size_t move_tagged(size_t (*compact)(void), size_t *nr)
 	return bad;
 }
 
-static size_t move_waiting(size_t (*compact)(void), size_t *nr)
+static size_t move_waiting(void (*compact)(void), size_t *nr)
 {
 	size_t bad;
 
@@ -195,9 +193,9 @@ static size_t move_waiting(size_t (*compact)(void), size_t *nr)
 	in_pieces();
 	ts_protect(mem, 0, NR, TS_RWT);
 	note_pfns();
-	bad = compact();
+	compact();
 	*nr += moved();
-	bad += ts_none_touch(mem, 0, NR, SEED);
+	bad = ts_none_touch(mem, 0, NR, SEED);
 	ts_unmap(pieces, nr_pieces);
 	munmap(bulk, bulk_size);
 	ts_unmap(mem, NR);
@@ -209,8 +207,8 @@ static size_t move_waiting(size_t (*compact)(void), size_t *nr)
  * for a request is not worth trying unless what is free in pieces is well above
  * the watermarks; with huge pages enabled these are about as high as that.
  */
-static int attempts(size_t (*move)(size_t (*compact)(void), size_t *nr),
-		    size_t (*compact)(void))
+static int attempts(size_t (*move)(void (*compact)(void), size_t *nr),
+		    void (*compact)(void))
 {
 	double start = ts_now();
 	size_t bad = 0, nr = 0;

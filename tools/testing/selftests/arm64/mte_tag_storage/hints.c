@@ -199,18 +199,6 @@ static size_t some_tagged(unsigned long seed)
 	return bad;
 }
 
-static size_t in_storage(size_t first, size_t nr)
-{
-	struct ts_region r[32];
-	int regions = ts_regions(r, ARRAY_SIZE(r));
-	size_t found = 0;
-
-	for (; nr--; first++)
-		found += !!ts_storage_of(r, regions,
-					 ts_pfn(ballast.mem + first * ts_psize));
-	return found;
-}
-
 /*
  * A page of tag storage is not handed out for tags, right after others got such
  * pages for data on this CPU, and right after these were freed: it must not be
@@ -231,7 +219,7 @@ static int after_untagged(void)
 			break;
 		bad += some_tagged(i);
 		last = ballast.nr - TAGGED;
-		lent += in_storage(last, TAGGED);
+		lent += ts_in_storage(ballast.mem + last * ts_psize, TAGGED);
 		madvise(ballast.mem + last * ts_psize, TAGGED * ts_psize,
 			MADV_DONTNEED);
 		bad += some_tagged(i);

@@ -62,12 +62,14 @@ static long anon(const char *group)
 }
 
 /* Some of it is added with a delay of two seconds, so wait for what it must be. */
-static void settle(const char *group, long least, long *is)
+static long anon_of(const char *group, long least)
 {
 	double end = ts_now() + 5;
+	long is;
 
-	while ((*is = anon(group)) < least && ts_now() < end)
+	while ((is = anon(group)) < least && ts_now() < end)
 		usleep(200 * 1000);
+	return is;
 }
 
 /* It must be empty, and nothing remain charged but what a CPU has in stock. */
@@ -190,8 +192,8 @@ static int stay_charged(void)
 	pid[1] = ts_group_start(TAKER, taker);
 	bad += ts_expect(wait_for(&shared->tagged), "memory to be tagged");
 	ts_counters(&after);
-	settle(OWNER, owned, &owned_after);
-	settle(TAKER, NR * ts_psize, &taken);
+	owned_after = anon_of(OWNER, owned);
+	taken = anon_of(TAKER, NR * ts_psize);
 	ksft_print_msg("%ld blocks moved, owner has %ld KiB after %ld, taker %ld KiB\n",
 		       after.moved - before.moved, owned_after >> 10,
 		       owned >> 10, taken >> 10);

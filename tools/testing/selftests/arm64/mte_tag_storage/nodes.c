@@ -476,9 +476,9 @@ static long demotions(void)
 }
 
 /* Reclaim until most pages have been demoted from node 0, the fast one. */
-static size_t demote(bool waits, bool huge, double seconds)
+static size_t demote(bool waits, bool huge, bool used)
 {
-	double end = ts_now() + seconds;
+	double end = ts_now() + (used ? 5 : 20);
 	long before = demotions();
 	size_t bad;
 
@@ -491,7 +491,7 @@ static size_t demote(bool waits, bool huge, double seconds)
 		usleep(10 * 1000);
 	}
 	ksft_print_msg("%ld of %zu pages demoted\n", demotions() - before, nr);
-	bad += ts_usually(seconds < 20 || demotions() - before >= (long)nr / 2,
+	bad += ts_usually(used || demotions() - before >= (long)nr / 2,
 			  "most pages to be demoted");
 
 	/* Some have been swapped out from node 1, and wait no more. */
@@ -511,7 +511,7 @@ static size_t free_demoted(void)
 	int i;
 
 	for (i = 0; i < 4; i++)
-		bad += demote(i & 1, i & 2, 20);
+		bad += demote(i & 1, i & 2, false);
 	return bad;
 }
 
@@ -524,7 +524,7 @@ static size_t used_demoted(void)
 
 	ts_lend(&ballast, 4);
 	for (i = 0; i < 2; i++)
-		bad += demote(i & 1, false, 5);
+		bad += demote(i & 1, false, true);
 	bad += ts_lent_check(&ballast);
 	ts_ballast_free(&ballast);
 	return bad;

@@ -272,26 +272,15 @@ static size_t expect_reserve(unsigned long pfn)
 			 "the event of reserving%s", first);
 }
 
-/* One event for all pages of a block, of which this is not the first. */
-static size_t expect_reserved_block(unsigned long pfn)
+/* One event for all pages of a block, of which this need not be the first. */
+static size_t expect_block(unsigned long pfn, const char *way)
 {
-	char storage[32];
+	char storage[64];
 
-	snprintf(storage, sizeof(storage), " storage_pfn=%#lx ",
-		 storage_of(pfn));
+	snprintf(storage, sizeof(storage), " storage_pfn=%#lx %s",
+		 storage_of(pfn), way);
 	return ts_expect(ts_event("metadata_reserve:", storage, "ret=0\n"),
 			 "the event of reserving%s", storage);
-}
-
-/* Some page of its block joined that; of several at once it is the first. */
-static size_t expect_shared(unsigned long pfn)
-{
-	char first[64];
-
-	snprintf(first, sizeof(first), " storage_pfn=%#lx way=shared ",
-		 storage_of(pfn));
-	return ts_expect(ts_event("metadata_reserve:", first, "ret=0\n"),
-			 "the event of joining%s", first);
 }
 
 /* Other pages of the block got it along with the one that was touched. */
@@ -306,7 +295,7 @@ static size_t expect_joined(const char *mem, size_t page)
 		if (i != page && (unsigned long)(mem + i * ts_psize) >> 21 ==
 		    (unsigned long)(mem + page * ts_psize) >> 21 &&
 		    storage_of(other) == storage_of(pfn))
-			return expect_shared(pfn);
+			return expect_block(pfn, "way=shared ");
 	}
 	return 0;
 }
@@ -366,7 +355,7 @@ static int trace_fault_huge(void)
 	bad += ts_none_touch(mem, 0, nr, SEED);
 	bad += expect_fault(mem, pfn, nr);
 	bad += expect_reserve(pfn);
-	bad += expect_reserved_block(pfn + nr - 1);
+	bad += expect_block(pfn + nr - 1, "");
 	ts_unmap(mem, nr);
 	ts_events(false);
 	return ts_result(bad);

@@ -107,53 +107,6 @@ static size_t pipe_data(int fd[2], unsigned long seed, size_t page)
 	return n != (ssize_t)ts_psize;
 }
 
-/* Filled by splice() and sendfile() before it is mapped tagged. */
-static int filled(void)
-{
-	int fd = ts_memfd(NR * ts_psize), to = ts_memfd(NR * ts_psize), p[2];
-	off_t off = 0, from = 0;
-	size_t bad = 0, i;
-	char *mem;
-
-	bad += ts_expect(!pipe(p), "a pipe");
-	for (i = 0; i < NR; i++) {
-		bad += pipe_data(p, 1, i);
-		bad += splice(p[0], NULL, fd, &off, ts_psize, 0) !=
-		       (ssize_t)ts_psize;
-	}
-	bad = ts_expect(!bad, "all pages to be spliced");
-	mem = ts_map_fd(fd, NR * ts_psize, TS_RWT, MAP_SHARED);
-	bad += ts_tags_zero(mem, 0, NR);
-	bad += ts_data_check(mem, 0, NR, 1);
-	ts_tags_write(mem, 0, NR, 1);
-
-	/* Copies of tagged pages, by system calls, have no tags. */
-	bad += ts_expect(sendfile(to, fd, &from, NR * ts_psize) ==
-			 (ssize_t)(NR * ts_psize), "all pages to be sent");
-	bad += ts_check(mem, 0, NR, 1);
-	ts_unmap(mem, NR);
-	mem = ts_map_fd(to, NR * ts_psize, TS_RWT, MAP_SHARED);
-	bad += ts_tags_zero(mem, 0, NR);
-	bad += ts_data_check(mem, 0, NR, 1);
-	ts_unmap(mem, NR);
-	close(p[0]);
-	close(p[1]);
-	close(to);
-	close(fd);
-	return ts_result(bad);
-}
-
-static size_t by_write(int fd)
-{
-	char *data = ts_map(NR, TS_RW, 0);
-	ssize_t n;
-
-	ts_data_write(data, 0, NR, 1);
-	n = pwrite(fd, data, NR * ts_psize, 0);
-	ts_unmap(data, NR);
-	return ts_expect(n == (ssize_t)(NR * ts_psize), "all pages written");
-}
-
 static size_t by_splice(int fd)
 {
 	size_t bad = 0, i;
@@ -171,15 +124,43 @@ static size_t by_splice(int fd)
 	return ts_expect(!bad, "all pages to be spliced");
 }
 
-static size_t by_fallocate(int fd)
+/* Filled by splice() and sendfile() before it is mapped tagged. */
+static int filled(void)
 {
-	char *plain = ts_map_fd(fd, NR * ts_psize, TS_RW, MAP_SHARED);
+	int fd = ts_memfd(NR * ts_psize), to = ts_memfd(NR * ts_psize);
+	off_t from = 0;
 	size_t bad;
+	char *mem;
 
-	bad = ts_expect(!fallocate(fd, 0, 0, NR * ts_psize), "fallocate()");
-	ts_data_write(plain, 0, NR, 1);
-	ts_unmap(plain, NR);
-	return bad;
+	bad = by_splice(fd);
+	mem = ts_map_fd(fd, NR * ts_psize, TS_RWT, MAP_SHARED);
+	bad += ts_tags_zero(mem, 0, NR);
+	bad += ts_data_check(mem, 0, NR, 1);
+	ts_tags_write(mem, 0, NR, 1);
+
+	/* Copies of tagged pages, by system calls, have no tags. */
+	bad += ts_expect(sendfile(to, fd, &from, NR * ts_psize) ==
+			 (ssize_t)(NR * ts_psize), "all pages to be sent");
+	bad += ts_check(mem, 0, NR, 1);
+	ts_unmap(mem, NR);
+	mem = ts_map_fd(to, NR * ts_psize, TS_RWT, MAP_SHARED);
+	bad += ts_tags_zero(mem, 0, NR);
+	bad += ts_data_check(mem, 0, NR, 1);
+	ts_unmap(mem, NR);
+	close(to);
+	close(fd);
+	return ts_result(bad);
+}
+
+static size_t by_write(int fd)
+{
+	char *data = ts_map(NR, TS_RW, 0);
+	ssize_t n;
+
+	ts_data_write(data, 0, NR, 1);
+	n = pwrite(fd, data, NR * ts_psize, 0);
+	ts_unmap(data, NR);
+	return ts_expect(n == (ssize_t)(NR * ts_psize), "all pages written");
 }
 
 static size_t by_mapping(int fd)
@@ -191,17 +172,10 @@ static size_t by_mapping(int fd)
 	return 0;
 }
 
-static struct ts_region regions[32];
-static int nr_regions;
-
-static size_t in_storage(const char *mem)
+static size_t by_fallocate(int fd)
 {
-	size_t i, found = 0;
-
-	for (i = 0; i < NR; i++)
-		found += !!ts_storage_of(regions, nr_regions,
-					 ts_pfn(mem + i * ts_psize));
-	return found;
+	return ts_expect(!fallocate(fd, 0, 0, NR * ts_psize), "fallocate()") +
+	       by_mapping(fd);
 }
 
 /* Pages that lie in tag storage themselves become tagged: these move out. */
@@ -215,7 +189,7 @@ static size_t becomes_tagged(size_t (*fill)(int fd), struct ts_ballast *ballast)
 	bad = fill(fd);
 	plain = ts_map_fd(fd, NR * ts_psize, TS_RW, MAP_SHARED);
 	bad += ts_data_check(plain, 0, NR, 1);
-	i = in_storage(plain);
+	i = ts_in_storage(plain, NR);
 	bad += ts_usually(i > NR / 2, "most of %lu pages in tag storage, not %zu",
 			  NR, i);
 	mem = ts_map_fd(fd, NR * ts_psize, TS_RWT, MAP_SHARED);
@@ -223,7 +197,7 @@ static size_t becomes_tagged(size_t (*fill)(int fd), struct ts_ballast *ballast)
 	bad += ts_data_check(plain, 0, NR, 1);
 	ts_tags_write(mem, 0, NR, 1);
 	bad += ts_check(mem, 0, NR, 1);
-	bad += ts_expect(!in_storage(mem), "no tagged page in tag storage");
+	bad += ts_expect(!ts_in_storage(mem, NR), "no tagged page in tag storage");
 	ts_data_write(plain, 0, NR, 2);
 	bad += ts_data_check(mem, 0, NR, 2);
 	bad += ts_tags_check(mem, 0, NR, 1);
@@ -238,7 +212,6 @@ static int from_storage(void)
 	struct ts_ballast ballast = { };
 	size_t bad;
 
-	nr_regions = ts_regions(regions, ARRAY_SIZE(regions));
 	bad = becomes_tagged(by_write, &ballast);
 	bad += becomes_tagged(by_splice, &ballast);
 	bad += becomes_tagged(by_fallocate, &ballast);

@@ -107,18 +107,24 @@ static bool may_report(void)
 	return __atomic_fetch_add(&reports, 1, __ATOMIC_RELAXED) < 8;
 }
 
-int ts_expect(bool ok, const char *fmt, ...)
+static void print_unmet(const char *how, const char *fmt, va_list ap)
 {
 	char buf[256];
+
+	vsnprintf(buf, sizeof(buf), fmt, ap);
+	ksft_print_msg("%s: %s\n", how, buf);
+}
+
+int ts_expect(bool ok, const char *fmt, ...)
+{
 	va_list ap;
 
 	if (ok)
 		return 0;
 
 	va_start(ap, fmt);
-	vsnprintf(buf, sizeof(buf), fmt, ap);
+	print_unmet("expected", fmt, ap);
 	va_end(ap);
-	ksft_print_msg("expected: %s\n", buf);
 	return 1;
 }
 
@@ -129,16 +135,14 @@ int ts_expect(bool ok, const char *fmt, ...)
  */
 int ts_usually(bool ok, const char *fmt, ...)
 {
-	char buf[256];
 	va_list ap;
 
 	if (ok)
 		return 0;
 
 	va_start(ap, fmt);
-	vsnprintf(buf, sizeof(buf), fmt, ap);
+	print_unmet("usually", fmt, ap);
 	va_end(ap);
-	ksft_print_msg("usually: %s\n", buf);
 	__atomic_fetch_add(unlucky, 1, __ATOMIC_RELAXED);
 	return 0;
 }
@@ -472,6 +476,7 @@ void ts_counters(struct ts_counters *c)
 	c->moved = sum_of(file, "metadata_reserve_moved");
 	c->contig = sum_of(file, "metadata_reserve_contig");
 	c->ahead = sum_of(file, "metadata_reserve_ahead");
+	c->needed = c->moved - c->ahead;
 	c->fail = sum_of(file, "metadata_reserve_fail");
 	c->release = sum_of(file, "metadata_release");
 	c->none_fault = sum_of(file, "metadata_none_fault");
@@ -1662,6 +1667,18 @@ ssize_t ts_ballast_find(const struct ts_ballast *b, unsigned long pfn,
 		}
 	}
 	return -1;
+}
+
+/* How many of these pages lie in tag storage? */
+size_t ts_in_storage(const char *mem, size_t nr)
+{
+	struct ts_region r[32];
+	int regions = ts_regions(r, ARRAY_SIZE(r));
+	size_t i, found = 0;
+
+	for (i = 0; i < nr; i++)
+		found += !!ts_storage_of(r, regions, ts_pfn(mem + i * ts_psize));
+	return found;
 }
 
 /*

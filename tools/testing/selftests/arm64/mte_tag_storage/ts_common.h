@@ -91,6 +91,7 @@ struct ts_region {
 struct ts_counters {
 	long free, reserved;
 	long shared, buddy, moved, contig, ahead, fail, release;
+	long needed;	/* blocks that somebody had to wait for: moved, not ahead */
 	long none_fault, none_around;
 };
 
@@ -204,6 +205,7 @@ long ts_floor_kb(void);
 bool ts_ballast_fill(struct ts_ballast *b, long leave);
 void ts_ballast_lend(struct ts_ballast *b);
 void ts_ballast_near(struct ts_ballast *b);
+size_t ts_in_storage(const char *mem, size_t nr);
 void ts_ballast_free(struct ts_ballast *b);
 ssize_t ts_ballast_find(const struct ts_ballast *b, unsigned long pfn,
 			unsigned long nr);

@@ -178,16 +178,10 @@ static int test_limit(void *arg)
 	return bad != 0;
 }
 
-/* Blocks that somebody had to wait for, as their data was moved. */
-static long when_needed(void)
-{
-	return ts_vmstat("metadata_reserve_moved") -
-	       ts_vmstat("metadata_reserve_ahead");
-}
-
 /* Reclaim does not move data to get storage for what is written on. */
 static int test_limit_used(void *arg)
 {
+	struct ts_counters before, after;
 	long moved;
 	size_t bad;
 
@@ -195,9 +189,10 @@ static int test_limit_used(void *arg)
 	ts_write_file(GROUP "memory.zswap.max", "16K");
 	mem = ts_map(NR, TS_RWT, 0);
 	write_all(1);
-	moved = when_needed();
+	ts_counters(&before);
 	ts_pageout(mem, 0, NR);
-	moved = when_needed() - moved;
+	ts_counters(&after);
+	moved = after.needed - before.needed;
 	bad = ts_expect(!moved, "nothing moved by reclaim, not %ld blocks",
 			moved);
 	bad += check_all(1);
