@@ -20,7 +20,7 @@
 
 /* Of so many of them it is shown what happened meanwhile. */
 #define NR_WORST	16
-#define NR_EVENTS	192
+#define NR_EVENTS	256
 
 /* So much ordinary memory is free, at the most, when memory is short. */
 #define SHORT_KB	(6 * 1024)
@@ -131,21 +131,38 @@ static void print_distribution(const char *section, unsigned long *count, size_t
 	putchar('\n');
 }
 
-/* The events of /proc/vmstat; gauges are left out. */
+/* Gauges of /proc/vmstat, and lines of /proc/stat that say nothing here. */
+static bool is_event(const char *line)
+{
+	static const char * const not[] = {
+		"nr_", "workingset_", "cpu", "btime", "processes", "procs_",
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(not) / sizeof(*not); i++)
+		if (!strncmp(line, not[i], strlen(not[i])))
+			return false;
+	return true;
+}
+
+/* Events of the kernel's memory management, interrupts and context switches. */
 static size_t read_events(long *value, char (*name)[32])
 {
+	static const char * const file[] = { "/proc/vmstat", "/proc/stat" };
 	static char buf[16384];
-	size_t nr = 0;
+	size_t nr = 0, i;
 	char *line;
 
-	if (ts_read_file("/proc/vmstat", buf, sizeof(buf)) <= 0)
-		return 0;
-	for (line = strtok(buf, "\n"); line && nr < NR_EVENTS;
-	     line = strtok(NULL, "\n")) {
-		if (!strncmp(line, "nr_", 3) || !strncmp(line, "workingset_", 11))
+	for (i = 0; i < sizeof(file) / sizeof(*file); i++) {
+		if (ts_read_file(file[i], buf, sizeof(buf)) <= 0)
 			continue;
-		sscanf(line, "%31s %ld", name[nr], &value[nr]);
-		nr++;
+		for (line = strtok(buf, "\n"); line && nr < NR_EVENTS;
+		     line = strtok(NULL, "\n")) {
+			if (!is_event(line))
+				continue;
+			sscanf(line, "%31s %ld", name[nr], &value[nr]);
+			nr++;
+		}
 	}
 	return nr;
 }
