@@ -375,20 +375,16 @@ static struct folio *pack_target(struct folio *src, unsigned long private)
 	return dst;
 }
 
-/* The page becomes the caller's, with storage that was reserved before. */
+/* The page becomes the caller's; the copy will make sure of its storage. */
 static struct folio *take_pack_target(unsigned long pfn)
 {
 	struct page *page = pfn_to_page(pfn);
-	unsigned int nr = 1;
 
 	/* Not what is being isolated to be taken as a whole. */
 	if (get_pageblock_migratetype(page) != MIGRATE_MOVABLE ||
 	    take_used_page(pfn, GFP_KERNEL))
 		return NULL;
-	if (arch_metadata_join(page, &nr))
-		return page_folio(page);
-	put_page(page);
-	return NULL;
+	return page_folio(page);
 }
 
 /**

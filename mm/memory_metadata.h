@@ -74,10 +74,8 @@ static inline bool metadata_preferred(struct zone *zone, unsigned int order,
 	    !(alloc_flags & ALLOC_METADATA))
 		return false;
 
-	/* metadata_refill() has looked. */
+	/* metadata_refill() has looked; a locked list is too rare to look again. */
 	if (own && (alloc_flags & ALLOC_PCP_REFILL))
-		return false;
-	if (own && metadata_spare(zone) > 0)
 		return false;
 	return metadata_free(zone);
 }

@@ -17,6 +17,7 @@
  *	 0		free: the block belongs to the page allocator
  *	-1  BUSY	on the way between the two, owned by whoever set it
  *	-2  LINGERS	no holder, but not given back yet
+ *	 n < -2		free as well, and when emptying it failed last
  *
  *	        claim               publish
  *	  0 ------------> BUSY -------------> 1 <---> n
@@ -27,7 +28,7 @@
  *	  |            given back             |
  *	  +----------- BUSY <-----------------+
  *
- * That is 8 bytes and a bit per block and a bit per page: 0.01 % of memory.
+ * That is 4 bytes and a bit per block and a bit per page: 0.006 % of memory.
  *
  * A page takes its reference on the block before its bit is set, and clears the
  * bit before it drops the reference, so whoever sees the bit finds the block
@@ -97,6 +98,7 @@ static unsigned long tag_line_size __ro_after_init = PAGE_SIZE / 4;
 
 /* A block that could not be emptied is left alone for so long. */
 #define BLOCK_BACKOFF		(HZ / 10 ?: 1)
+#define BLOCK_FAILED_TIME	GENMASK(29, 0)
 
 /* Waiting for the owner of a busy block ends after this. */
 #define BLOCK_WAIT		(HZ / 10 ?: 1)
@@ -173,9 +175,12 @@ static void block_clean_inval(const struct tag_map *map, unsigned long block)
  * Tag blocks
  */
 
-static bool block_try_state(struct tag_block *b, int from, int to)
+/* Make a free block busy. @was is the state to leave it in if that was for nothing. */
+static bool block_claim(struct tag_block *b, int *was)
 {
-	return atomic_cmpxchg(&b->holders, from, to) == from;
+	*was = atomic_read(&b->holders);
+	return block_state_free(*was) &&
+	       atomic_try_cmpxchg(&b->holders, was, BLOCK_BUSY);
 }
 
 static void block_leave_busy(struct tag_block *b, int state)
@@ -214,7 +219,7 @@ static __always_inline bool block_join(const struct tag_map *map,
 	for (;;) {
 		int next = holders == BLOCK_LINGERS ? nr : holders + nr;
 
-		if (holders == BLOCK_FREE || holders == BLOCK_BUSY)
+		if (holders <= 0 && holders != BLOCK_LINGERS)
 			return false;
 		if (atomic_try_cmpxchg(&b->holders, &holders, next))
 			break;
@@ -243,24 +248,26 @@ static bool block_may_wait(gfp_t gfp)
 }
 
 /* So lately that it is not worth another try? */
-static bool block_failed(struct tag_block *b)
+static bool block_failed(int holders)
 {
-	return (u32)jiffies - READ_ONCE(b->failed) < BLOCK_BACKOFF;
+	return holders < BLOCK_LINGERS &&
+	       (((u32)jiffies - holders) & BLOCK_FAILED_TIME) < BLOCK_BACKOFF;
 }
 
-static int block_move_data(struct tag_block *b, unsigned long pfn,
-			   unsigned int nr, gfp_t gfp)
+/* @state, in which a block that cannot be had is left, says then when that was. */
+static int block_move_data(unsigned long pfn, unsigned int nr, gfp_t gfp,
+			   int *state)
 {
 	int ret;
 
-	if (block_failed(b))
+	if (block_failed(*state))
 		return -EBUSY;
 
 	ret = metadata_take_used(pfn, nr, gfp);
 	if (!ret)
 		count_vm_event(METADATA_RESERVE_MOVED);
 	else if (ret != -EINTR)
-		WRITE_ONCE(b->failed, (u32)jiffies);
+		*state = BLOCK_FAILED | (jiffies & BLOCK_FAILED_TIME);
 	return ret;
 }
 
@@ -273,11 +280,10 @@ static void block_taken(const struct tag_map *map, unsigned long block,
 	mte_tag_storage_pack_soon();
 }
 
-/* Reserve a free block that the caller has made busy, for @nr pages. */
-static int block_take(const struct tag_map *map, unsigned long block,
+/* Reserve a block that the caller has claimed from @state, for @nr pages. */
+static int block_take(const struct tag_map *map, unsigned long block, int state,
 		      unsigned int nr, gfp_t gfp, enum metadata_way *way)
 {
-	struct tag_block *b = &region_of(map)->blocks[block];
 	unsigned long pfn = tag_map_block_pfn(map, block);
 	int ret = 0;
 
@@ -288,11 +294,11 @@ static int block_take(const struct tag_map *map, unsigned long block,
 		ret = -EAGAIN;
 	} else {
 		*way = METADATA_WAY_MOVED;
-		ret = block_move_data(b, pfn, map->block_pages, gfp);
+		ret = block_move_data(pfn, map->block_pages, gfp, &state);
 	}
 
 	if (ret) {
-		block_leave_busy(b, BLOCK_FREE);
+		block_leave_busy(&region_of(map)->blocks[block], state);
 		return ret;
 	}
 	block_taken(map, block, nr);
@@ -306,12 +312,13 @@ static noinline int block_get_slow(const struct tag_map *map,
 				   gfp_t gfp, enum metadata_way *way)
 {
 	struct tag_block *b = &region_of(map)->blocks[block];
+	int was;
 
 	/* Also for the waits: who owns the block may start I/O. */
 	gfp = current_gfp_context(gfp);
 	for (;;) {
-		if (block_try_state(b, BLOCK_FREE, BLOCK_BUSY)) {
-			int ret = block_take(map, block, nr, gfp, way);
+		if (block_claim(b, &was)) {
+			int ret = block_take(map, block, was, nr, gfp, way);
 
 			if (!ret && *way == METADATA_WAY_MOVED)
 				mte_tag_storage_ahead_begin(map, block);
@@ -347,7 +354,8 @@ static void block_release(const struct tag_map *map, unsigned long block)
 	struct tag_block *b = &region_of(map)->blocks[block];
 	unsigned long pfn = tag_map_block_pfn(map, block);
 
-	if (!block_try_state(b, BLOCK_LINGERS, BLOCK_BUSY))
+	if (atomic_cmpxchg(&b->holders, BLOCK_LINGERS, BLOCK_BUSY) !=
+	    BLOCK_LINGERS)
 		return;
 	block_clean_inval(map, block);
 	metadata_give(pfn, map->block_pages);
@@ -389,7 +397,6 @@ static void block_put(const struct tag_map *map, unsigned long block,
 {
 	struct tag_block *b = &region_of(map)->blocks[block];
 	int holders = atomic_read(&b->holders);
-	int half = tag_map_block_covers(map) / 2;
 	int left;
 
 	do {
@@ -397,11 +404,8 @@ static void block_put(const struct tag_map *map, unsigned long block,
 	} while (!atomic_try_cmpxchg(&b->holders, &holders,
 				     left ? left : BLOCK_LINGERS));
 
-	if (left) {
-		if (left <= half && holders > half)
-			mte_tag_storage_pack_soon();
+	if (left)
 		return;
-	}
 
 	set_bit(block, region_of(map)->lingers);
 	/* Either the work finds this block, or it is queued again. */
@@ -428,9 +432,10 @@ bool mte_tag_storage_take_ahead(const struct tag_map *map, unsigned long block,
 	const gfp_t gfp = GFP_HIGHUSER_MOVABLE & ~__GFP_DIRECT_RECLAIM;
 	struct tag_block *b = &region_of(map)->blocks[block];
 	unsigned long pfn = tag_map_block_pfn(map, block);
+	int was;
 
 	*moved = false;
-	if (block_failed(b) || !block_try_state(b, BLOCK_FREE, BLOCK_BUSY))
+	if (block_failed(atomic_read(&b->holders)) || !block_claim(b, &was))
 		return false;
 	if (metadata_take_free(pfn, map->block_pages)) {
 		count_vm_event(METADATA_RESERVE_BUDDY);
@@ -439,7 +444,7 @@ bool mte_tag_storage_take_ahead(const struct tag_map *map, unsigned long block,
 		count_vm_event(METADATA_RESERVE_AHEAD);
 		*moved = true;
 	} else {
-		block_leave_busy(b, BLOCK_FREE);
+		block_leave_busy(b, was);
 		return false;
 	}
 	block_taken(map, block, 1);
@@ -680,7 +685,7 @@ void arch_metadata_reserve_hard(struct page *page)
 	unsigned long pfn = page_to_pfn(page), block;
 	const struct tag_map *map = map_of(pfn);
 	struct tag_block *b;
-	int ret;
+	int ret, was;
 
 	if (!map || page_ready(pfn))
 		return;
@@ -689,7 +694,7 @@ void arch_metadata_reserve_hard(struct page *page)
 	b = &region_of(map)->blocks[block];
 	/* Whoever owns it may only have tried the other ways. */
 	wait_var_event_timeout(&b->holders, !block_busy(b), BLOCK_WAIT);
-	if (!block_try_state(b, BLOCK_FREE, BLOCK_BUSY))
+	if (!block_claim(b, &was))
 		return;
 
 	ret = metadata_take_contig(tag_map_block_pfn(map, block),
@@ -697,7 +702,7 @@ void arch_metadata_reserve_hard(struct page *page)
 	trace_metadata_reserve(pfn, tag_map_block_pfn(map, block),
 			       METADATA_WAY_CONTIG, ret);
 	if (ret) {
-		block_leave_busy(b, BLOCK_FREE);
+		block_leave_busy(b, was);
 		return;
 	}
 	count_vm_event(METADATA_RESERVE_CONTIG);
@@ -814,7 +819,7 @@ void __mte_tag_storage_unmap(unsigned long addr, unsigned long nr)
 			continue;
 		b = &region_of(map)->blocks[tag_map_block(map, pfn)];
 		/* All tags of a block are cleaned before it is free. */
-		if (atomic_read_acquire(&b->holders) != BLOCK_FREE)
+		if (!block_state_free(atomic_read_acquire(&b->holders)))
 			clean_inval_tags(pfn, 1);
 	}
 }
@@ -944,17 +949,16 @@ static int __init region_init(const struct tag_storage_node *node)
 
 /*
  * The zero page is mapped tagged without its tags ever being synchronised:
- * they were cleared when the first CPU came up, and stay.
+ * they were cleared when the first CPU came up, and stay. Its entries are
+ * special, so that nobody asks whether it holds its block.
  */
 static void __init pin_zero_page(void)
 {
 	unsigned long pfn = page_to_pfn(ZERO_PAGE(0));
 	const struct tag_map *map = map_of(pfn);
 
-	if (!map || !tag_map_in_block(map, pfn))
-		return;
-	pin_block(map, tag_map_block(map, pfn));
-	set_bit(pfn - map->data_start, region_of(map)->held);
+	if (map && tag_map_in_block(map, pfn))
+		pin_block(map, tag_map_block(map, pfn));
 }
 
 static void __init region_add(unsigned int i)

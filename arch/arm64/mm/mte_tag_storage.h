@@ -32,22 +32,30 @@ struct tag_storage_node {
 extern struct tag_storage_node tag_storage_nodes[MTE_TAG_STORAGE_REGIONS];
 extern unsigned int nr_tag_storage_nodes;
 
-/* What tag_block.holders says apart from a number of pages. */
+/*
+ * What tag_block.holders says apart from a number of pages. A block that is free
+ * although it could not be emptied has the time of that in its lower 30 bits.
+ */
 enum {
 	BLOCK_FREE	= 0,
 	BLOCK_BUSY	= -1,
 	BLOCK_LINGERS	= -2,
+	BLOCK_FAILED	= INT_MIN,
 };
 
 /**
  * struct tag_block - a tag block
  * @holders: pages that hold it, or one of the states above
- * @failed: low half of jiffies when moving its data failed last
  */
 struct tag_block {
 	atomic_t holders;
-	u32 failed;
 };
+
+/* Does the block belong to the page allocator? */
+static inline bool block_state_free(int holders)
+{
+	return holders == BLOCK_FREE || holders < BLOCK_LINGERS;
+}
 
 /**
  * struct tag_region - a region in use; its arithmetic is in tag_maps[]

@@ -72,7 +72,7 @@ static bool ahead_wants(const struct tag_map *map, unsigned long block,
 	struct page *page;
 
 	if (block >= map->nr_blocks ||
-	    atomic_read(&map->region->blocks[block].holders) != BLOCK_FREE)
+	    !block_state_free(atomic_read(&map->region->blocks[block].holders)))
 		return false;
 	pfn = tag_map_block_data(map, block, &nr);
 	page = pfn_to_online_page(step > 0 ? pfn : pfn + nr - 1);

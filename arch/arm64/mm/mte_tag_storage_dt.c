@@ -144,10 +144,6 @@ static const char * __init read_memory(int node, bool reserved,
 	if (!type || strcmp(type, "memory"))
 		return "memory phandle is not a memory node";
 
-	/* The kernel then has other memory than the tags are for. */
-	if (fdt_getprop(fdt, memory, "linux,usable-memory", NULL))
-		return "outside of usable memory";
-
 	why = read_range(memory, &desc->data_base, &desc->data_size,
 			 "memory node has several ranges");
 	return why && strstr(why, "reg") ? "covers no memory" : why;
@@ -239,8 +235,6 @@ static const char * __init check_memory(const struct tag_map_desc *desc,
 					const struct tag_map *map,
 					bool reserved, int node)
 {
-	if ((desc->tag_base + desc->tag_size - 1) >> PHYS_MASK_SHIFT)
-		return "outside of usable memory";
 	if (!reserved && memblock_overlaps_region(&memblock.memory,
 						  desc->tag_base,
 						  desc->tag_size))
@@ -387,8 +381,8 @@ bool __init mte_tag_storage_range(unsigned int i, phys_addr_t *start,
  *
  * All memory is mapped Normal-Tagged there. Tag storage has no tags of its own
  * and must be mapped Normal, or the CPU could fetch tags for it. Memory of a
- * region may have been clipped meanwhile (mem=, the reach of the linear map):
- * the region is then left reserved.
+ * region may have been clipped meanwhile (mem=, the reach of the linear map or
+ * of physical addresses): the region is then left reserved.
  *
  * Context: early boot.
  */
