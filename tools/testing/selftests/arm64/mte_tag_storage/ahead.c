@@ -4,11 +4,18 @@
  * those who get tagged pages wait for data to be moved; but not for pages that are
  * not free.
  */
+#define _GNU_SOURCE
+#include <sched.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "ts_common.h"
 
 #define NR	2048
+/* Pages that are freed, and how many of them are used again at once. */
+#define NR_FREED	1024
+#define NR_AGAIN	448
+#define ROUNDS		3
 #define NEED	(TS_NEED_COUNTERS | TS_NEED_REGIONS)
 
 static struct ts_counters before, after;
@@ -38,12 +45,45 @@ static void end(const char *what)
 		       what, ahead, needed, after.buddy - before.buddy);
 }
 
-static char *small_pages(int prot)
+static char *small_pages(size_t nr, int prot)
 {
-	char *mem = ts_map(NR, prot, 0);
+	char *mem = ts_map(nr, prot, 0);
 
-	madvise(mem, NR * ts_psize, MADV_NOHUGEPAGE);
+	madvise(mem, nr * ts_psize, MADV_NOHUGEPAGE);
 	return mem;
+}
+
+struct place {
+	unsigned long pfn;
+	size_t page;
+};
+
+static int by_pfn(const void *a, const void *b)
+{
+	unsigned long x = ((const struct place *)a)->pfn;
+	unsigned long y = ((const struct place *)b)->pfn;
+
+	return (x > y) - (x < y);
+}
+
+/* Who allocates then gets what was freed last first: upwards, or downwards. */
+static void free_pages(bool upwards)
+{
+	static struct place place[NR_FREED];
+	char *mem = small_pages(NR_FREED, TS_RW);
+	size_t i;
+
+	ts_write(mem, 0, NR_FREED, 2);
+	ts_drain();
+	for (i = 0; i < NR_FREED; i++)
+		place[i] = (struct place){ ts_pfn(mem + i * ts_psize), i };
+	qsort(place, NR_FREED, sizeof(*place), by_pfn);
+	for (i = 0; i < NR_FREED; i++) {
+		size_t next = upwards ? NR_FREED - 1 - i : i;
+
+		madvise(mem + place[next].page * ts_psize, ts_psize, MADV_DONTNEED);
+	}
+	ts_unmap(mem, NR_FREED);
 }
 
 /* Page by page, with time for somebody else after each block. */
@@ -51,52 +91,73 @@ static size_t write_slowly(char *mem, unsigned long seed)
 {
 	size_t i;
 
-	for (i = 0; i < NR; i++) {
+	for (i = 0; i < NR_AGAIN; i++) {
 		ts_write(mem, i, 1, seed);
 		if (i % run == run - 1)
 			usleep(5 * 1000);
 	}
-	return ts_check(mem, 0, NR, seed);
+	return ts_check(mem, 0, NR_AGAIN, seed);
 }
 
-/* How often did the next page not share its storage, nor its neighbour's? */
-static long runs_of(const char *mem)
+/* Blocks that got their first page beside the block before, or elsewhere. */
+static long beside, elsewhere;
+
+static void count_ways(const char *mem)
 {
-	unsigned long last = 0;
-	long runs = 0;
-	size_t i;
+	long block[NR_AGAIN];
+	size_t i, j;
 
-	for (i = 0; i < NR; i++) {
-		unsigned long now = ts_pfn(mem + i * ts_psize) / run;
-
-		runs += now > last + 1 || now + 1 < last;
-		last = now;
+	for (i = 0; i < NR_AGAIN; i++) {
+		block[i] = ts_pfn(mem + i * ts_psize) / run;
+		for (j = 0; j < i && block[j] != block[i]; j++)
+			;
+		if (j < i)
+			continue;
+		if (i && labs(block[i] - block[i - 1]) == 1)
+			beside++;
+		else
+			elsewhere++;
 	}
-	return runs;
 }
 
-/* A few have to wait, beside the first one of each run. */
-static int neighbours(void)
+/* Only few have to wait, but for those elsewhere. */
+static int one_way(bool upwards)
 {
-	long blocks, runs;
-	size_t bad;
-	char *mem;
+	char *mem[ROUNDS];
+	size_t bad = 0, i;
+	long most;
 
 	ts_lend(&ballast, 4);
-	mem = small_pages(TS_RWT);
+	beside = elsewhere = 0;
 	begin();
-	bad = write_slowly(mem, 1);
-	end("new pages");
-	blocks = NR / run;
-	runs = runs_of(mem);
-	bad += ts_usually(ahead > blocks / 2, "%ld blocks ahead of need",
-			  blocks / 2);
-	bad += ts_usually(needed <= runs + blocks / 6, "%ld blocks when needed",
-			  runs + blocks / 6);
-	ts_unmap(mem, NR);
+	for (i = 0; i < ROUNDS; i++) {
+		free_pages(upwards);
+		mem[i] = small_pages(NR_AGAIN, TS_RWT);
+		bad += write_slowly(mem[i], 1 + i);
+		count_ways(mem[i]);
+	}
+	end(upwards ? "upwards" : "downwards");
+	ksft_print_msg("%ld beside the block before, %ld elsewhere\n", beside,
+		       elsewhere);
+	most = elsewhere + beside / 5;
+	bad += ts_usually(beside > elsewhere, "blocks beside each other");
+	bad += ts_usually(ahead > beside / 2, "blocks emptied ahead of need");
+	bad += ts_usually(needed <= most, "%ld blocks when needed", most);
+	for (i = 0; i < ROUNDS; i++)
+		ts_unmap(mem[i], NR_AGAIN);
 	bad += ts_lent_check(&ballast);
 	ts_ballast_free(&ballast);
 	return ts_result(bad);
+}
+
+static int upwards(void)
+{
+	return one_way(true);
+}
+
+static int downwards(void)
+{
+	return one_way(false);
 }
 
 /* Pages around have data already: nobody is going to get them. */
@@ -126,11 +187,24 @@ static int in_use(void)
 }
 
 static const struct ts_case cases[] = {
-	{ "new pages", neighbours, NEED },
+	{ "upwards", upwards, NEED },
+	{ "downwards", downwards, NEED },
 	{ "pages in use", in_use, NEED | TS_NEED_THP },
 };
 
+/* What is known of the way through memory is known per CPU. */
+static void stay_on_cpu(void)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(sched_getcpu(), &set);
+	if (sched_setaffinity(0, sizeof(set), &set))
+		ksft_exit_fail_msg("cannot stay on a CPU\n");
+}
+
 int main(void)
 {
+	stay_on_cpu();
 	return ts_main(cases, ARRAY_SIZE(cases));
 }
