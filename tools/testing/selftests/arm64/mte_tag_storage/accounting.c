@@ -8,6 +8,8 @@
  *    block could be taken and some not.
  */
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,6 +18,9 @@
 
 #define NR	16384
 #define FEW	512
+#define SOME	12	/* pages; a CPU adds more than that up at once */
+#define MOMENTS	50
+#define STEP	64
 
 /* Further bits of /proc/kpageflags. */
 #define KPF_LRU		0x20UL
@@ -356,6 +361,123 @@ static int kinds(void)
 	return ts_result(bad);
 }
 
+/*
+ * Pages of tag storage become free on one CPU and data again on another, of which
+ * each counts for itself. If all that is added up just then, first by the one and
+ * then by the other, the sum is below zero for a moment. This is no mistake, and
+ * nothing is said of it.
+ */
+static struct {
+	struct ts_ballast ballast;
+	char *mem;
+	unsigned int round, freed, used;
+} moment;
+
+static void wait_round(const unsigned int *value, unsigned int round)
+{
+	while (__atomic_load_n(value, __ATOMIC_ACQUIRE) != round)
+		;
+}
+
+static void next_round(unsigned int *value)
+{
+	__atomic_store_n(value, *value + 1, __ATOMIC_RELEASE);
+}
+
+/* When its CPU has added up. */
+static void *free_some(void *arg)
+{
+	unsigned int i;
+
+	(void)arg;
+	ts_run_on(0);
+	for (i = 1; i <= MOMENTS; i++) {
+		while (__atomic_load_n(&moment.round, __ATOMIC_ACQUIRE) != i)
+			usleep(100);
+		usleep(5000);
+		madvise(moment.mem, SOME * ts_psize, MADV_DONTNEED);
+		next_round(&moment.freed);
+	}
+	return NULL;
+}
+
+/* Before its CPU has, which comes to that only when this thread sleeps. */
+static void *use_some(void *arg)
+{
+	struct sched_param param = { .sched_priority = 1 };
+	unsigned int i;
+
+	(void)arg;
+	ts_run_on(1);
+	sched_setscheduler(0, SCHED_FIFO, &param);
+	for (i = 1; i <= MOMENTS; i++) {
+		next_round(&moment.used);
+		wait_round(&moment.freed, i);
+		madvise(moment.mem, SOME * ts_psize, MADV_POPULATE_WRITE);
+		usleep(5000);
+	}
+	return NULL;
+}
+
+/* Data in all of tag storage. */
+static char *use_all(size_t *nr)
+{
+	size_t max = ts_meminfo("MetadataTotal") * 1024 / ts_psize + 1024;
+	char *mem = ts_map(max, TS_RW, MAP_NORESERVE);
+	size_t i;
+
+	madvise(mem, max * ts_psize, MADV_NOHUGEPAGE);
+	ts_fold();
+	for (i = 0; i + STEP <= max && ts_vmstat("nr_free_metadata"); i += STEP) {
+		madvise(mem + i * ts_psize, STEP * ts_psize,
+			MADV_POPULATE_WRITE);
+		ts_fold();
+	}
+	*nr = max;
+	return mem;
+}
+
+static int below_zero(void)
+{
+	void *(* const run[])(void *) = { free_some, use_some };
+	pthread_t thread[2];
+	unsigned int i;
+	size_t bad, nr;
+	char *plain;
+
+	/* No CPU keeps free pages for itself. */
+	ts_set("/proc/sys/vm/percpu_pagelist_high_fraction", "100000");
+	ts_ballast_near(&moment.ballast);
+	moment.mem = ts_map(SOME, TS_RW, 0);
+	madvise(moment.mem, SOME * ts_psize, MADV_POPULATE_WRITE);
+	plain = use_all(&nr);
+	moment.round = 0;
+	moment.freed = 0;
+	moment.used = 0;
+	ts_run_on(0);
+	for (i = 0; i < 2; i++)
+		if (pthread_create(&thread[i], NULL, run[i], NULL))
+			ksft_exit_fail_msg("no thread\n");
+	for (i = 1; i <= MOMENTS; i++) {
+		wait_round(&moment.used, i);
+		next_round(&moment.round);
+		ts_fold();
+	}
+	for (i = 0; i < 2; i++)
+		pthread_join(thread[i], NULL);
+	ts_fold();
+	ksft_print_msg("%zu of %u pages in tag storage, %ld of it are free\n",
+		       ts_in_storage(moment.mem, SOME), SOME,
+		       ts_vmstat("nr_free_metadata"));
+	bad = ts_expect(!strstr(ts_kernel_log(), "nr_free_metadata -"),
+			"no message of a sum below zero");
+	ts_unmap(moment.mem, SOME);
+	ts_unmap(plain, nr);
+	ts_ballast_free(&moment.ballast);
+	ts_set("/proc/sys/vm/percpu_pagelist_high_fraction", "0");
+	return ts_result(bad);
+}
+
 static const struct ts_case cases[] = {
 	{ "the files agree", files, TS_NEED_COUNTERS },
 	{ "free and reserved are within the total", sum, TS_NEED_COUNTERS },
@@ -367,6 +489,8 @@ static const struct ts_case cases[] = {
 	{ "part of System RAM", system_ram, TS_NEED_ROOT | TS_NEED_REGIONS },
 	{ "no page is lost", kinds,
 	  TS_NEED_ROOT | TS_NEED_COUNTERS | TS_NEED_REGIONS },
+	{ "nothing is said of sums below zero", below_zero,
+	  TS_NEED_ROOT | TS_NEED_COUNTERS | TS_NEED_REGIONS | TS_NEED_CPUS },
 };
 
 int main(void)

@@ -128,7 +128,8 @@ static int one_way(bool upwards)
 	long most;
 
 	ts_lend(&ballast, 4);
-	beside = elsewhere = 0;
+	beside = 0;
+	elsewhere = 0;
 	begin();
 	for (i = 0; i < ROUNDS; i++) {
 		free_pages(upwards);

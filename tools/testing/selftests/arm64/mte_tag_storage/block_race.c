@@ -85,6 +85,7 @@ static size_t rounds(const char *function, size_t one, size_t other)
 {
 	size_t nr = ts_huge_size() / ts_psize, bad = 0;
 	long start, fail = ts_vmstat("metadata_reserve_fail");
+	double waited = 0;
 	int i;
 
 	ts_fold();
@@ -103,7 +104,9 @@ static size_t rounds(const char *function, size_t one, size_t other)
 			ksft_exit_fail_msg("no thread\n");
 		pthread_barrier_wait(&barrier);
 		come_between();
+		waited -= ts_now();
 		r.bad += touch(r.mem, r.second);
+		waited += ts_now();
 		pthread_join(thread, NULL);
 		bad += r.bad;
 		bad += ts_check(r.mem, r.first, 1, SEED);
@@ -120,7 +123,11 @@ static size_t rounds(const char *function, size_t one, size_t other)
 	fail = ts_vmstat("metadata_reserve_fail") - fail;
 	bad += ts_usually(fail <= ROUNDS / 4, "the other one to wait, not %ld failures",
 			  fail);
-	ksft_print_msg("%s%s\n", function, slow ? "" : ": no delay to be had");
+	ksft_print_msg("%s%s, the other one came after %.4f s\n", function,
+		       slow ? "" : ": no delay to be had", waited / ROUNDS);
+	/* Woken up, and not by the end of its wait. */
+	bad += ts_usually(waited / ROUNDS < WAIT / 2,
+			  "%.3f s on average for that", WAIT / 2);
 	return bad;
 }
 

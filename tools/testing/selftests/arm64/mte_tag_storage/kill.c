@@ -237,15 +237,16 @@ enum content { DATA, NOTHING, PINNED };
 static const struct step {
 	const char *function;
 	enum content content;
+	bool stays;	/* what is in the storage: it was not moved yet */
 } steps[] = {
-	{ "metadata_take_free", NOTHING },
-	{ "metadata_take_free", DATA },
-	{ "isolate_folio_to_list", DATA },
-	{ "alloc_migration_target", DATA },
-	{ "metadata_take_used", DATA },
-	{ "arch_metadata_reserve", DATA },
-	{ "start_isolate_page_range", PINNED },
-	{ "metadata_take_contig", PINNED },
+	{ "metadata_take_free", NOTHING, false },
+	{ "metadata_take_free", DATA, true },
+	{ "isolate_folio_to_list", DATA, false },
+	{ "alloc_migration_target", DATA, false },
+	{ "metadata_take_used", DATA, false },
+	{ "arch_metadata_reserve", DATA, false },
+	{ "start_isolate_page_range", PINNED, false },
+	{ "metadata_take_contig", PINNED, false },
 };
 
 /* Of the ballast: what is in the storage, and a page that needs that. */
@@ -286,6 +287,7 @@ static int go_on(void *arg)
 static size_t kill_inside(const struct step *step)
 {
 	bool slow = ts_slow(step->function, USEC);
+	unsigned long pfn = ts_pfn(at(storage));
 	long hits = ts_slow_hits();
 	double begin;
 	size_t bad;
@@ -310,6 +312,10 @@ static size_t kill_inside(const struct step *step)
 	bad += ts_expect(!slow || ts_slow_hits() > hits,
 			 "the delay to take place");
 	ts_slow(NULL, 0);
+	/* Nobody moves data for who is gone. */
+	if (slow && step->stays)
+		bad += ts_usually(ts_pfn(at(storage)) == pfn,
+				  "the data to stay where it is");
 
 	begin = ts_now();
 	bad += ts_expect(!ts_child(go_on, NULL, WAIT),

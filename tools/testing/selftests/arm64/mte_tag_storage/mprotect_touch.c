@@ -226,6 +226,30 @@ static int around(void)
 	return ts_result(bad);
 }
 
+/*
+ * Each page is a mapping of its own, in one or two page tables, and the last one
+ * comes first: no fault makes pages of other mappings accessible.
+ */
+static int not_beyond(void)
+{
+	size_t nr = 256, bad = 0, i;
+	char *mem = untagged(nr, 1);
+	long faults;
+
+	for (i = 0; i < nr; i++)
+		ts_protect(mem, i, 1, i % 2 ? PROT_READ | PROT_MTE : TS_RWT);
+	faults = ts_vmstat("metadata_none_fault");
+	for (i = nr; i-- > 0;)
+		bad += ts_tags_zero(mem, i, 1);
+	faults = ts_vmstat("metadata_none_fault") - faults;
+	bad += ts_expect(faults >= (long)nr,
+			 "a fault for each of %zu mappings, not %ld", nr, faults);
+	ts_protect(mem, 0, nr, TS_RWT);
+	bad += now_tagged(mem, 0, nr, 1);
+	ts_unmap(mem, nr);
+	return ts_result(bad);
+}
+
 /* Contiguous memory: N pages in N / 32 faults or fewer. */
 static int around_huge(void)
 {
@@ -292,6 +316,7 @@ static const struct ts_case cases[] = {
 	{ "mprotect reserves nothing, touching does", lazy, TS_NEED_COUNTERS },
 	{ "one fault for the pages of a block", around,
 	  TS_NEED_COUNTERS | TS_NEED_REGIONS },
+	{ "a fault for each of many mappings", not_beyond, TS_NEED_COUNTERS },
 	{ "N pages in N / 32 faults", around_huge,
 	  TS_NEED_COUNTERS | TS_NEED_THP },
 	{ "faults of a huge page", pmd_fault, TS_NEED_COUNTERS | TS_NEED_THP },

@@ -3,7 +3,8 @@
  * What the kernel says of tag storage is what happens: the histogram of
  * occupancy counts the pages that hold blocks, kpageflags tells reserved, free
  * and lent pages of tag storage apart, and the trace events name the page, its
- * storage and the fault by which it got it.
+ * storage and the fault by which it got it. Reports of free memory and of mixed
+ * pageblocks know the type of tag storage.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -361,6 +362,92 @@ static int trace_fault_huge(void)
 	return ts_result(bad);
 }
 
+/*
+ * Reports
+ */
+
+/* In "2*4kB (UMT) 0*8kB 1*16kB (T) " each letter is the type of a free list. */
+static bool has_letter(const char *lines, char letter)
+{
+	const char *p;
+
+	for (p = lines; (p = strstr(p, "kB (")); p++) {
+		size_t len = strcspn(p + 4, ")");
+
+		if (memchr(p + 4, letter, len))
+			return true;
+	}
+	return false;
+}
+
+static int free_lists(void)
+{
+	const char *log, *begin;
+	size_t bad;
+
+	if (ts_write_file("/proc/sysrq-trigger", "m"))
+		return ts_skip("no report of memory");
+	log = ts_kernel_log();
+	/* What others have said before is not meant. */
+	while ((begin = strstr(log + 1, "Mem-Info:")))
+		log = begin;
+	bad = ts_expect(strstr(log, "free_metadata:"), "free tag storage in it");
+	bad += ts_expect(has_letter(log, 'M'), "M for movable pages in it");
+	bad += ts_expect(has_letter(log, 'T'), "T for tag storage in it");
+	return ts_result(bad);
+}
+
+#define MIXED	"Number of mixed blocks"
+
+/* The sum of a column of that table; -1 if there is none. */
+static long mixed(const char *column)
+{
+	static char file[1 << 16];
+	char *line, *word, *save_line, *save;
+	long sum = -1;
+	int at = -1, i;
+
+	ts_read_file("/proc/pagetypeinfo", file, sizeof(file));
+	line = strstr(file, MIXED);
+	if (!line)
+		return -1;
+	line = strtok_r(line + strlen(MIXED), "\n", &save_line);
+	for (word = strtok_r(line, " ", &save), i = 0; word;
+	     word = strtok_r(NULL, " ", &save), i++)
+		if (!strcmp(word, column))
+			at = i;
+	/* "Node 0, zone DMA N N N ..." */
+	while (at >= 0 && (line = strtok_r(NULL, "\n", &save_line))) {
+		for (word = strtok_r(line, " ", &save), i = -4; word;
+		     word = strtok_r(NULL, " ", &save), i++)
+			if (i == at)
+				sum = (sum < 0 ? 0 : sum) + atol(word);
+	}
+	return sum;
+}
+
+/* Only with CONFIG_PAGE_OWNER and page_owner=on: movable data is at home there. */
+static int mixed_blocks(void)
+{
+	struct ts_ballast b = {};
+	long movable, metadata;
+	size_t bad;
+
+	if (mixed("Movable") < 0) {
+		ksft_print_msg("the kernel does not count mixed blocks\n");
+		return KSFT_PASS;
+	}
+	ts_lend(&b, 4);
+	movable = mixed("Movable");
+	metadata = mixed("Metadata");
+	ksft_print_msg("mixed blocks: %ld of movable pages, %ld of tag storage\n",
+		       movable, metadata);
+	bad = ts_expect(!metadata, "no block of tag storage, not %ld", metadata);
+	bad += ts_lent_check(&b);
+	ts_ballast_free(&b);
+	return ts_result(bad);
+}
+
 static const struct ts_case cases[] = {
 	{ "occupancy counts the pages that hold blocks", occupancy,
 	  TS_NEED_ROOT | TS_NEED_REGIONS },
@@ -374,6 +461,10 @@ static const struct ts_case cases[] = {
 	  TS_NEED_ROOT | TS_NEED_REGIONS },
 	{ "events of the fault on a huge page", trace_fault_huge,
 	  TS_NEED_ROOT | TS_NEED_REGIONS | TS_NEED_THP },
+	{ "free lists in a report of memory", free_lists,
+	  TS_NEED_ROOT | TS_NEED_COUNTERS },
+	{ "mixed pageblocks", mixed_blocks,
+	  TS_NEED_ROOT | TS_NEED_REGIONS | TS_NEED_COUNTERS },
 };
 
 int main(void)

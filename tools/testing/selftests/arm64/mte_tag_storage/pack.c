@@ -19,6 +19,11 @@
 #define SEED	1
 #define OTHER	2	/* the seed of a child */
 #define WAIT	30
+#define LARGE	4UL	/* pages of a large folio */
+#define LARGE_NR	2048UL
+#define MANY	8192UL
+#define BATCH	512L	/* as many are moved in one go */
+#define IDLE	3.9	/* seconds until the next look */
 #define NEED	(TS_NEED_ROOT | TS_NEED_COUNTERS)
 
 /* What comes where others go, so that memory stays short. */
@@ -164,6 +169,50 @@ static int packed(void)
 	bad += ts_expect(moved < (long)(2 * NR / KEPT),
 			 "each of %lu pages to be moved once", NR / KEPT);
 	return end(bad, true);
+}
+
+/*
+ * Many more pages than are moved in one go: it goes on, and does not wait until
+ * it looks the next time whether memory is short, which takes seconds.
+ */
+static int goes_on(void)
+{
+	double until, begun, seconds;
+	size_t bad = 0, i;
+	long moved;
+
+	mem = ts_map(MANY, TS_RWT, 0);
+	madvise(mem, MANY * ts_psize, MADV_NOHUGEPAGE);
+	ts_tags_write(mem, 0, MANY, SEED);
+	map_plain();
+	fill();
+	moved = not_packing();
+	for (i = 0; i < MANY; i += 2)
+		madvise(mem + i * ts_psize, ts_psize, MADV_DONTNEED);
+	until = ts_now() + WAIT;
+	while (ts_vmstat("metadata_packed") == moved && ts_now() < until) {
+		stay_short();
+		usleep(10 * 1000);
+	}
+	begun = ts_now();
+	/* At least two more times. */
+	while (ts_vmstat("metadata_packed") < moved + 2 * BATCH + 1 &&
+	       ts_now() < until) {
+		stay_short();
+		usleep(10 * 1000);
+	}
+	seconds = ts_now() - begun;
+	moved = ts_vmstat("metadata_packed") - moved;
+	ksft_print_msg("%ld pages moved in %.3f s\n", moved, seconds);
+	bad += ts_usually(moved > 2 * BATCH, "more than %ld pages to be moved",
+			  2 * BATCH);
+	bad += ts_usually(seconds < IDLE, "less than %.1f s", IDLE);
+	for (i = 1; i < MANY; i += 2)
+		bad += ts_tags_check(mem, i, 1, SEED);
+	bad += empty();
+	ts_unmap(mem, MANY);
+	ts_unmap(plain, NR_PLAIN);
+	return ts_result(bad);
 }
 
 /* The process goes on writing to its pages meanwhile. */
@@ -476,6 +525,53 @@ static int stuck(void)
 	return bad;
 }
 
+/* Folios of 16 KiB, one of which is kept where eight have their tags together. */
+static char *map_large(void)
+{
+	char *large = ts_map_huge(LARGE_NR * ts_psize);
+
+	ts_thp_set("hugepages-2048kB/enabled", "never");
+	ts_thp_set("hugepages-16kB/enabled", "madvise");
+	ts_protect(large, 0, LARGE_NR, TS_RWT);
+	ts_write(large, 0, LARGE_NR, OTHER);
+	/* They are not to become larger. */
+	madvise(large, LARGE_NR * ts_psize, MADV_NOHUGEPAGE);
+	ts_thp_set("hugepages-16kB/enabled", "never");
+	ts_thp_set("hugepages-2048kB/enabled", "inherit");
+	return large;
+}
+
+/* Nothing is moved to or from a large folio, and the others are packed. */
+static int large_folios(void)
+{
+	long before = settled();
+	size_t bad, i, folios = 0, stay = 0;
+	unsigned long at[LARGE_NR / TS_COVER];
+	char *large = map_large();
+
+	begin(true);
+	for (i = 0; i < ARRAY_SIZE(at); i++) {
+		char *folio = large + i * TS_COVER * ts_psize;
+
+		madvise(folio + LARGE * ts_psize, (TS_COVER - LARGE) * ts_psize,
+			MADV_DONTNEED);
+		folios += ts_folio_pages(folio) == LARGE;
+		at[i] = ts_pfn(folio);
+	}
+	leave_few();
+	bad = few_blocks(before + ARRAY_SIZE(at));
+	for (i = 0; i < ARRAY_SIZE(at); i++) {
+		stay += ts_pfn(large + i * TS_COVER * ts_psize) == at[i];
+		bad += ts_check(large, i * TS_COVER, LARGE, OTHER);
+	}
+	ksft_print_msg("%zu large folios of %zu, %zu stay\n", folios,
+		       ARRAY_SIZE(at), stay);
+	bad += ts_usually(folios > ARRAY_SIZE(at) / 2 && stay > folios / 2,
+			  "large folios, and these to stay");
+	ts_unmap(large, LARGE_NR);
+	return end(bad, true);
+}
+
 /* With memory to spare it is not worth the trouble. */
 static int not_short(void)
 {
@@ -493,10 +589,13 @@ static int not_short(void)
 
 static const struct ts_case cases[] = {
 	{ "few pages of each block", packed, NEED },
+	{ "many pages", goes_on, NEED },
 	{ "pages in use", in_use, NEED },
 	{ "some of the pages are pinned", pinned, NEED },
 	{ "pages shared by processes", shared, NEED },
 	{ "locked pages", locked_pages, NEED },
+	{ "large folios", large_folios,
+	  NEED | TS_NEED_REGIONS | TS_NEED_THP },
 	{ "nearly full blocks", dense_stay,
 	  NEED | TS_NEED_REGIONS | TS_NEED_THP },
 	{ "pages that cannot be had", stuck,

@@ -49,6 +49,9 @@ struct io {
 static struct ts_ballast ballast;
 static size_t next_pair;
 
+/* Pages that the kernel began to move, and could not, while one was pinned. */
+static long in_vain;
+
 static ssize_t run_direct(int fd, bool write, struct iovec *iov, int nr)
 {
 	return write ? pwritev(fd, iov, nr, POS) : preadv(fd, iov, nr, POS);
@@ -271,6 +274,7 @@ static size_t to_one(struct io *io, bool is_covered)
 	size_t storage, covered, bad;
 	const size_t *page = is_covered ? &covered : &storage;
 	unsigned long pfn, pfn2;
+	long failed;
 
 	if (!get_pair(&storage, &covered, &page, 1))
 		return ts_expect(false, "a page in tag storage");
@@ -279,7 +283,10 @@ static size_t to_one(struct io *io, bool is_covered)
 	pfn = ts_pfn(ballast.mem + storage * ts_psize);
 	pfn2 = ts_pfn(ballast.mem + covered * ts_psize);
 	ts_protect(ballast.mem, covered, 1, TS_RWT);
+	failed = ts_vmstat("pgmigrate_fail");
 	bad = tag(covered, MINE);
+	if (!is_covered)
+		in_vain += ts_vmstat("pgmigrate_fail") - failed;
 	bad += ts_expect((ts_pfn(ballast.mem + storage * ts_psize) == pfn) !=
 			 is_covered, "the page in tag storage to %s",
 			 is_covered ? "move" : "stay");
@@ -438,6 +445,7 @@ static int all_of(ssize_t (*run)(int fd, bool write, struct iovec *iov, int nr))
 	int write;
 
 	fill();
+	in_vain = 0;
 	for (i = 0; i < ARRAY_SIZE(to) && !bad; i++) {
 		for (write = 0; write < 2; write++) {
 			struct io io = { .run = run, .write = write };
@@ -445,6 +453,10 @@ static int all_of(ssize_t (*run)(int fd, bool write, struct iovec *iov, int nr))
 			bad += to[i](&io);
 		}
 	}
+	/* Others, who know nothing of it, may have tried something else. */
+	bad += ts_usually(in_vain < 2,
+			  "pinned pages to be left alone, not %ld tries in vain",
+			  in_vain);
 	return ts_result(bad);
 }
 

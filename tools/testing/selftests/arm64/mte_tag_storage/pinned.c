@@ -157,6 +157,73 @@ static int pinned_storage(void)
 	return ts_result(bad);
 }
 
+/* Pages of the ballast that have their tags where those of @page are. */
+static size_t all_beside(size_t page, size_t *found, size_t max)
+{
+	unsigned long pfn = ts_pfn(at(page)), first, cover, i;
+	struct ts_region r[32];
+	int k, nr = ts_regions(r, ARRAY_SIZE(r));
+	size_t n = 0;
+
+	for (k = 0; k < nr; k++) {
+		if (pfn >= r[k].data_pfn &&
+		    pfn < r[k].data_pfn + r[k].data_pages)
+			break;
+	}
+	if (k == nr)
+		return 0;
+	cover = TS_COVER * r[k].block_pages;
+	first = pfn - (pfn - r[k].data_pfn) % cover;
+	for (i = 0; i < cover && n < max; i++) {
+		ssize_t is = ts_ballast_find(&ballast, first + i, 1);
+
+		if (is >= 0)
+			found[n++] = is;
+	}
+	return n;
+}
+
+/*
+ * What could not be moved is left alone for a while: of many pages that need
+ * this storage one after the other, few try.
+ */
+static int pinned_again(void)
+{
+	size_t page[TS_COVER], nr, bad = 0, i;
+	double seconds;
+	struct pair p;
+	long failed;
+
+	do {
+		if (!get_pair(&p))
+			return ts_skip("no page in tag storage for many others");
+		nr = all_beside(p.covered, page, ARRAY_SIZE(page));
+	} while (nr < TS_COVER / 2);
+	if (!ts_pin_pipe(at(p.storage), p.storage_pipe))
+		return ts_skip("no page in tag storage could be pinned");
+	for (i = 0; i < nr; i++) {
+		ts_data_write(ballast.mem, page[i], 1, SEED);
+		ts_protect(ballast.mem, page[i], 1, TS_RWT);
+	}
+	failed = ts_vmstat("pgmigrate_fail");
+	seconds = ts_now();
+	for (i = 0; i < nr; i++)
+		ts_load(at(page[i]));
+	seconds = ts_now() - seconds;
+	failed = ts_vmstat("pgmigrate_fail") - failed;
+	ksft_print_msg("%zu pages in %.3f s, %ld times in vain\n", nr, seconds,
+		       failed);
+	bad += ts_usually(failed > 0 && failed <= 2 + 10 * seconds,
+			  "%.0f times in vain at most", 2 + 10 * seconds);
+	for (i = 0; i < nr; i++)
+		bad += touch(page[i]);
+	bad += unpin(p.storage_pipe, p.storage);
+	bad += ts_data_check(ballast.mem, p.storage, 1, SEED);
+	for (i = 0; i < nr; i++)
+		bad += ts_check(ballast.mem, page[i], 1, SEED);
+	return ts_result(bad);
+}
+
 static int pinned_covered(void)
 {
 	struct ts_counters before, after;
@@ -526,6 +593,7 @@ static int pinned_taken(void)
 
 static const struct ts_case cases[] = {
 	{ "page in tag storage pinned", pinned_storage, NEED },
+	{ "page in tag storage pinned, many need it", pinned_again, NEED },
 	{ "covered page pinned", pinned_covered, NEED },
 	{ "both pages pinned", pinned_both, NEED },
 	{ "both pages pinned, for several processes", pinned_shared, NEED },

@@ -26,6 +26,10 @@
 #define NR_STORED	64
 #define GRANULES	(ts_psize / TS_GRANULE)
 
+/* Of /proc/kpageflags: a page of zeros; PG_mte_tagged. */
+#define KPF_ZERO_PAGE	0x1000000UL
+#define KPF_ARCH_2	0x20000000000UL
+
 static char *mem;
 static unsigned char tags[65536 / TS_GRANULE];
 
@@ -224,6 +228,11 @@ static int poke_half(void)
 	return ts_result(bad);
 }
 
+static int check_no_tags(void)
+{
+	return ts_tags_zero(mem, 0, 1) != 0;
+}
+
 static int check_never(void)
 {
 	return ts_tags_check(mem, 0, NR / 2, 1) +
@@ -269,6 +278,29 @@ static int tagged(void)
 	return ts_result(bad);
 }
 
+/* It has zero tags, and nobody marks it as tagged because of that. */
+static int zero_page(void)
+{
+	unsigned long pfn, flags;
+	size_t bad;
+	pid_t pid;
+
+	mem = ts_map(1, PROT_READ | PROT_MTE, 0);
+	ts_load(mem);
+	pfn = ts_pfn(mem);
+	pid = ts_traced(NULL, check_no_tags);
+	bad = peek(pid, 0, 0, true);
+	bad += ts_let_go(pid);
+	flags = ts_page_flags(pfn);
+	bad += ts_expect(flags & KPF_ZERO_PAGE, "the zero page, flags are %#lx",
+			 flags);
+	bad += ts_expect(!(flags & KPF_ARCH_2),
+			 "a zero page not marked as tagged, flags are %#lx",
+			 flags);
+	ts_unmap(mem, 1);
+	return ts_result(bad);
+}
+
 static const struct ts_case cases[] = {
 	{ "peek before the first access", peek_untouched, 0 },
 	{ "peek of many pages at once", peek_at_once, 0 },
@@ -277,6 +309,7 @@ static const struct ts_case cases[] = {
 	{ "poke of every second page", poke_half, 0 },
 	{ "pages without memory", never_touched, 0 },
 	{ "tagged pages", tagged, 0 },
+	{ "zero page", zero_page, TS_NEED_ROOT },
 };
 
 int main(void)

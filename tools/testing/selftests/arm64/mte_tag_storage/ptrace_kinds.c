@@ -4,7 +4,8 @@
  * its tag storage: with the storage in use as data, in tag storage itself, in a
  * huge page, shared, read-only, swapped out; and across pages. The traced process
  * finds the tags that were written, beside its data, and whoever had data in the
- * storage finds it unchanged.
+ * storage finds it unchanged. Is both the page and its storage pinned, then the
+ * access waits a while for that to end.
  *
  * The same on pages that are PROT_NONE and PROT_MTE, where no access of the
  * process itself takes the storage: tags that were written before are there,
@@ -12,6 +13,8 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -35,12 +38,16 @@
 #define OLD		2	/* of tags that are there before */
 #define NONE		(PROT_NONE | PROT_MTE)
 #define SKIP		77
+#define LATER		0.3	/* seconds */
 #define NEED		(TS_NEED_ROOT | TS_NEED_COUNTERS | TS_NEED_REGIONS)
 
 static char *mem;
 
 /* The last mprotect() before the access. */
 static int prot;
+
+/* For a page of a child that is to be pinned. */
+static int storage_pipe[2], covered_pipe[2];
 
 /* What a child tells of its memory, in shared memory. */
 static struct pairs {
@@ -228,6 +235,83 @@ static int none_in_storage(void)
 	prot = NONE;
 	pairs = (struct pairs *)ts_map(4, TS_RW, MAP_SHARED);
 	return under_pressure(fill_storage, check_storage, pairs->storage);
+}
+
+/* The first pair is in pipes of the tracer. */
+static int fill_pinned(void)
+{
+	struct iovec iov = { .iov_len = ts_psize };
+
+	if (fill_covered())
+		return SKIP;
+	pairs->nr = 1;
+	iov.iov_base = pairs->ballast.mem + pairs->storage[0] * ts_psize;
+	if (vmsplice(storage_pipe[1], &iov, 1, 0) != (ssize_t)ts_psize)
+		return SKIP;
+	iov.iov_base = pairs->ballast.mem + pairs->covered[0] * ts_psize;
+	return vmsplice(covered_pipe[1], &iov, 1, 0) == (ssize_t)ts_psize ?
+	       0 : SKIP;
+}
+
+static void *empty_later(void *arg)
+{
+	int *fd = arg;
+	char buf[ts_psize];
+
+	usleep(LATER * 1e6);
+	return read(fd[0], buf, ts_psize) == (ssize_t)ts_psize ? arg : NULL;
+}
+
+static void close_pipe(int fd[2])
+{
+	close(fd[0]);
+	close(fd[1]);
+}
+
+/* Both the page and its storage are pinned, until a pipe is emptied. */
+static size_t wait_for(int fd[2])
+{
+	pid_t pid = ts_traced(fill_pinned, check_covered);
+	pthread_t thread;
+	double start;
+	size_t bad;
+	void *ret;
+
+	if (!pid)
+		return ts_usually(false, "a page in tag storage to be pinned");
+	if (pthread_create(&thread, NULL, empty_later, fd))
+		ksft_exit_fail_msg("no thread\n");
+	start = ts_now();
+	bad = poke(pid, pairs->ballast.mem, pairs->covered[0], SEED);
+	start = ts_now() - start;
+	ksft_print_msg("tags written after %.3f s\n", start);
+	bad += ts_usually(start > LATER / 2, "to wait");
+	bad += peek(pid, pairs->ballast.mem, pairs->covered[0], SEED);
+	pthread_join(thread, &ret);
+	bad += ts_expect(ret, "the page to be read from the pipe");
+	return bad + ts_let_go(pid);
+}
+
+static size_t pinned_until(int fd[2])
+{
+	size_t bad;
+
+	pairs = (struct pairs *)ts_map(4, TS_RW, MAP_SHARED);
+	if (pipe(storage_pipe) || pipe(covered_pipe))
+		return ts_expect(false, "pipes");
+	bad = wait_for(fd);
+	close_pipe(storage_pipe);
+	close_pipe(covered_pipe);
+	return bad;
+}
+
+static int pinned(void)
+{
+	size_t bad;
+
+	prot = TS_RWT;
+	bad = pinned_until(storage_pipe);
+	return ts_result(bad + pinned_until(covered_pipe));
 }
 
 static int check_first_half(void)
@@ -453,6 +537,7 @@ static int no_access(void)
 static const struct ts_case cases[] = {
 	{ "storage in use as data", storage_in_use, NEED },
 	{ "pages in tag storage", in_storage, NEED },
+	{ "page and storage pinned", pinned, NEED },
 	{ "huge page", in_huge_page, TS_NEED_THP },
 	{ "shared pages", shared, 0 },
 	{ "read-only pages", read_only, 0 },

@@ -19,6 +19,7 @@
 #define NR		1024
 #define FRESH		2048
 #define USEC		20000
+#define USEC_PIN	200000
 #define USEC_LOCKED	1500000
 #define PAGEBLOCK	512
 #define PCP_FRACTION	"/proc/sys/vm/percpu_pagelist_high_fraction"
@@ -63,6 +64,7 @@ static int way_buddy(void)
 	ts_counters(&after);
 	bad = ts_expect(after.buddy > before.buddy,
 			"metadata_reserve_buddy to grow");
+	bad += ts_usually(after.moved == before.moved, "nothing to be moved");
 	bad += ts_check(mem, 0, NR, 1);
 	bad += counted();
 	ts_unmap(mem, NR);
@@ -255,10 +257,10 @@ static int way_moved_freed(void)
 /*
  * What another CPU does: keep a page in a per-CPU list of its own that is waiting
  * for its move to another list of the LRU, so that it cannot be moved; and tag
- * pages whose storage is next to that, once it is isolated. Or keep a new page, on
- * its way to the LRU.
+ * pages whose storage is next to that, or pin for long what lies there, once it is
+ * isolated. Or keep a new page, on its way to the LRU.
  */
-enum { IDLE, TO_BATCH, NEW, IN_BATCH, BESIDE, DRAIN, DONE, END };
+enum { IDLE, TO_BATCH, NEW, IN_BATCH, BESIDE, PIN, DRAIN, DONE, END };
 
 static struct {
 	int state;
@@ -280,6 +282,20 @@ static void set_other(int state)
 	__atomic_store_n(&other.state, state, __ATOMIC_RELEASE);
 }
 
+/* A page in the pageblock that is isolated just now leaves it. */
+static size_t pin_beside(void)
+{
+	char *mem = ballast.mem + other.beside[0] * ts_psize;
+	int fd = ts_pin_longterm(mem, 1);
+	bool leaves = !in_storage(ts_pfn(mem));
+
+	if (fd < 0)
+		return ts_usually(false, "the page to be pinned");
+	close(fd);
+	return ts_expect(leaves, "the pinned page to leave tag storage") +
+	       ballast_page(other.beside[0], true);
+}
+
 static void *other_cpu(void *arg)
 {
 	char *nothing = ts_map(1, TS_RW, 0);
@@ -297,6 +313,12 @@ static void *other_cpu(void *arg)
 				break;
 			while (other.nr)
 				other.bad += tag_page(other.beside[--other.nr]);
+			set_other(DONE);
+			break;
+		case PIN:
+			if (ts_slow_hits() <= 0)
+				break;
+			other.bad += pin_beside();
 			set_other(DONE);
 			break;
 		case NEW:
@@ -360,6 +382,23 @@ static void free_beside(size_t storage, size_t pinned)
 	}
 }
 
+/* Remember another page in the pageblock of @storage. */
+static bool find_beside(size_t storage)
+{
+	unsigned long pfn = ts_pfn(ballast.mem + storage * ts_psize);
+	unsigned long first = pfn - pfn % PAGEBLOCK;
+	ssize_t page;
+
+	page = ts_ballast_find(&ballast, pfn + 1, first + PAGEBLOCK - pfn - 1);
+	if (page < 0)
+		page = ts_ballast_find(&ballast, first, pfn - first);
+	if (page < 0)
+		return false;
+	ballast_page(page, false);
+	other.beside[0] = page;
+	return true;
+}
+
 /* A page that a pipe holds cannot be moved to where there is storage. */
 static size_t tag_pinned(size_t covered, size_t storage)
 {
@@ -386,7 +425,8 @@ static size_t tag_some(void)
 	return bad;
 }
 
-static int take_contig(bool beside)
+/* What the other CPU does meanwhile is nothing, BESIDE or PIN. */
+static int take_contig(int meanwhile)
 {
 	struct ts_counters before, after;
 	size_t storage, covered, bad;
@@ -400,8 +440,9 @@ static int take_contig(bool beside)
 	bad = tag_some();
 	ts_run_on(0);
 	memset(&other, 0, sizeof(other));
-	if (beside)
-		slow = ts_slow("start_isolate_page_range", USEC);
+	if (meanwhile != IDLE)
+		slow = ts_slow("start_isolate_page_range",
+			       meanwhile == PIN ? USEC_PIN : USEC);
 	if (pthread_create(&thread, NULL, other_cpu, NULL))
 		return ts_skip("no thread");
 	ts_counters(&before);
@@ -411,13 +452,15 @@ static int take_contig(bool beside)
 		if (!ts_ballast_pair(&ballast, &storage, &covered))
 			break;
 		ballast_page(covered, false);
-		if (slow)
+		if (slow && meanwhile == BESIDE)
 			free_beside(storage, covered);
+		if (slow && meanwhile == PIN && !find_beside(storage))
+			continue;
 		other.storage = storage;
 		set_other(TO_BATCH);
 		wait_other(IN_BATCH);
 		if (slow)
-			set_other(BESIDE);
+			set_other(meanwhile);
 		bad += tag_pinned(covered, storage);
 		bad += ballast_page(storage, true);
 		if (slow && ts_slow_hits() > 0)
@@ -649,12 +692,17 @@ static int way_moved_locked(void)
 
 static int way_contig(void)
 {
-	return take_contig(false);
+	return take_contig(IDLE);
 }
 
 static int way_contig_beside(void)
 {
-	return take_contig(true);
+	return take_contig(BESIDE);
+}
+
+static int way_contig_pinned(void)
+{
+	return take_contig(PIN);
 }
 
 static const struct ts_case cases[] = {
@@ -669,6 +717,8 @@ static const struct ts_case cases[] = {
 	  NEED | TS_NEED_CPUS },
 	{ "contig", way_contig, NEED | TS_NEED_CPUS },
 	{ "contig, others take storage beside it", way_contig_beside,
+	  NEED | TS_NEED_CPUS },
+	{ "contig, others pin what is beside it", way_contig_pinned,
 	  NEED | TS_NEED_CPUS },
 };
 

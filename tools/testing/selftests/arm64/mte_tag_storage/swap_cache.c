@@ -3,18 +3,26 @@
  * Folios that are found in the swap cache have the tags that they had, and all
  * of a large folio is mapped at once; what changed meanwhile for a part of the
  * range (MADV_DONTNEED, mprotect(), munmap()) changes nothing for the rest.
- * swapoff() finds them there, too.
+ * swapoff() finds them there, too, and whoever moves them does so with their tags.
  *
  * A disk writes behind: what was paged out to it stays in the swap cache until
  * memory is short. That a page was found there shows in its PFN, the same as
  * before.
  */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "ts_common.h"
 
-#define DISK_NR	(32UL << 20 >> 12)
+#define DISK_NR		(32UL << 20 >> 12)
+#define AHEAD_NR	512
+#define MOVED_NR	8
+
+/* Of /proc/kpageflags. */
+#define KPF_SWAPCACHE	0x2000UL
+#define UNMAPPED	KPF_SWAPCACHE
+#define UNMAPPED_MASK	(KPF_SWAPCACHE | TS_KPF_MMAP)
 
 static char *mem;
 static size_t nr, per;
@@ -271,6 +279,112 @@ static int test_off(void)
 	return ts_result(bad);
 }
 
+/* Note which pages are in the swap cache, and not mapped. */
+static bool *unmapped_pages(const struct ts_region *r)
+{
+	bool *unmapped = calloc(r->data_pages, sizeof(*unmapped));
+	int fd = open("/proc/kpageflags", O_RDONLY);
+	unsigned long flags[512], page;
+	ssize_t n, i;
+
+	for (page = 0; page < r->data_pages; page += n) {
+		n = pread(fd, flags, sizeof(flags), (r->data_pfn + page) * 8) / 8;
+		if (n <= 0)
+			break;
+		for (i = 0; i < n && page + i < r->data_pages; i++)
+			unmapped[page + i] = (flags[i] & UNMAPPED_MASK) ==
+					     UNMAPPED;
+	}
+	close(fd);
+	return unmapped;
+}
+
+/*
+ * Read ahead to single pages that are between others, and let compaction move what
+ * it wants to: there is free memory on both sides, where is different each time.
+ */
+static bool *read_and_compact(const struct ts_region *r, unsigned int try)
+{
+	size_t nr_bulk = ts_meminfo("MemFree") / 8 * (1 + try % 6) * 1024 /
+			 ts_psize, i;
+	char *bulk = ts_map(nr_bulk, TS_RW, MAP_NORESERVE);
+	char *between = ts_map(2 * nr, TS_RW, 0);
+	bool *unmapped;
+
+	madvise(bulk, nr_bulk * ts_psize, MADV_HUGEPAGE);
+	madvise(bulk, nr_bulk * ts_psize, MADV_POPULATE_WRITE);
+	madvise(between, 2 * nr * ts_psize, MADV_NOHUGEPAGE);
+	madvise(between, 2 * nr * ts_psize, MADV_POPULATE_WRITE);
+	for (i = 0; i < 2 * nr; i += 2)
+		madvise(between + i * ts_psize, ts_psize, MADV_DONTNEED);
+	madvise(mem, nr * ts_psize, MADV_WILLNEED);
+	ts_unmap(bulk, nr_bulk);
+	ts_drain();
+	unmapped = unmapped_pages(r);
+	ts_compact();
+	ts_unmap(between, 2 * nr);
+	return unmapped;
+}
+
+/* Return: how many pages are elsewhere. */
+static size_t check_moved(const struct ts_region *r, const bool *unmapped,
+			  size_t *bad)
+{
+	size_t elsewhere = 0, i;
+
+	for (i = 0; i < nr; i++) {
+		unsigned long page;
+
+		*bad += ts_check(mem, i, 1, 1);
+		page = ts_pfn(mem + i * ts_psize) - r->data_pfn;
+		elsewhere += page >= r->data_pages || !unmapped[page];
+	}
+	return elsewhere;
+}
+
+/* Return: how many pages were moved. */
+static size_t move_some(const struct ts_region *r, unsigned int try, size_t *bad)
+{
+	size_t others, elsewhere;
+	bool *unmapped;
+
+	mem = ts_map_on_disk(nr, 1);
+	if (!mem)
+		return 0;
+	unmapped = read_and_compact(r, try);
+	others = nr - ts_in_memory(mem, nr);
+	elsewhere = check_moved(r, unmapped, bad);
+	ts_unmap(mem, nr);
+	free(unmapped);
+	return elsewhere > others ? elsewhere - others : 0;
+}
+
+/*
+ * The tags of pages that were read ahead are still in swap. Where such a page is
+ * moved to, it has storage when it gets its tags, although that was in use.
+ */
+static int test_moved(void)
+{
+	struct ts_ballast ballast = { };
+	struct ts_region region;
+	size_t bad = 0, moved = 0;
+	unsigned int try;
+
+	if (!ts_disk_on(DISK_NR))
+		return KSFT_FAIL;
+	nr = AHEAD_NR;
+	ts_regions(&region, 1);
+	ts_lend(&ballast, 4);
+	for (try = 0; try < 12 && !bad && moved < MOVED_NR; try++)
+		moved += move_some(&region, try, &bad);
+	ksft_print_msg("%zu pages moved, by try %u\n", moved, try);
+	bad += ts_usually(moved >= MOVED_NR, "some pages to be moved");
+	bad += ts_lent_check(&ballast);
+	ts_ballast_free(&ballast);
+	bad += ts_expect(ts_disk_off(), "swapoff() to succeed");
+	return ts_result(bad);
+}
+
 #define NEED	(TS_NEED_DISK | TS_NEED_THP)
 
 static const struct ts_case cases[] = {
@@ -281,6 +395,8 @@ static const struct ts_case cases[] = {
 	{ "after munmap() of a part", test_unmapped, NEED },
 	{ "found by two processes", test_forked, NEED },
 	{ "found by swapoff", test_off, NEED },
+	{ "moved before the first access, storage in use", test_moved,
+	  NEED | TS_NEED_COUNTERS | TS_NEED_REGIONS },
 };
 
 int main(void)

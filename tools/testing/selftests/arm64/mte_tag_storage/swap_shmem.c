@@ -6,9 +6,12 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <linux/loop.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <sys/ioctl.h>
 
 #include "ts_common.h"
 
@@ -255,6 +258,85 @@ static int large(void)
 	return ts_result(bad);
 }
 
+/* Pages of another file, nearly as many as fit into what is free of tag storage. */
+static char *lent;
+static size_t nr_lent;
+
+static size_t lend_file(void)
+{
+	struct ts_ballast ballast = { };
+
+	ts_ballast_near(&ballast);
+	nr_lent = ts_vmstat("nr_free_metadata") - NR;
+	lent = ts_map(nr_lent, TS_RW, MAP_SHARED);
+	ts_data_write(lent, 0, nr_lent, 2);
+	ts_ballast_free(&ballast);
+	ts_drain();
+	return ts_usually(ts_in_storage(lent, nr_lent) > nr_lent * 3 / 4,
+			  "them to be in tag storage");
+}
+
+/* A block device of the file, or -1. */
+static int loop_device(void)
+{
+	int control = open("/dev/loop-control", O_RDWR), loop;
+	char path[32];
+
+	snprintf(path, sizeof(path), "/dev/loop%d",
+		 ioctl(control, LOOP_CTL_GET_FREE));
+	close(control);
+	loop = open(path, O_RDWR);
+	if (loop >= 0 && ioctl(loop, LOOP_SET_FD, fd)) {
+		close(loop);
+		return -1;
+	}
+	return loop;
+}
+
+static size_t read_device(int loop, size_t nr)
+{
+	char *buf = ts_map(nr, TS_RW, 0);
+	size_t bad;
+
+	bad = ts_expect(pread(loop, buf, nr * ts_psize, 0) ==
+			(ssize_t)(nr * ts_psize), "the device to be read");
+	bad += ts_data_check(buf, 0, nr, 1);
+	ts_unmap(buf, nr);
+	return bad;
+}
+
+/*
+ * Who reads from a loop device must not enter a filesystem: pages of files that
+ * are in the way of tags stay where they are.
+ */
+static int by_loop(void)
+{
+	size_t bad = get_out(1), moved = 0, i;
+	unsigned long *where;
+	int loop;
+
+	bad += lend_file();
+	where = calloc(nr_lent, sizeof(*where));
+	loop = loop_device();
+	if (!where || loop < 0)
+		return ts_skip("no loop device");
+	for (i = 0; i < nr_lent; i++)
+		where[i] = ts_pfn(lent + i * ts_psize);
+	bad += read_device(loop, NR / 4);
+	for (i = 0; i < nr_lent; i++)
+		moved += ts_pfn(lent + i * ts_psize) != where[i];
+	bad += ts_usually(!moved, "all pages of files to stay, %zu did not",
+			  moved);
+	bad += ts_expect(!ioctl(loop, LOOP_CLR_FD), "the device to be let go");
+	close(loop);
+	free(where);
+	bad += ts_check(tagged, 0, NR, 1);
+	bad += ts_data_check(lent, 0, nr_lent, 2);
+	ts_unmap(lent, nr_lent);
+	end_file();
+	return ts_result(bad);
+}
+
 static const struct ts_case cases[] = {
 	{ "in by the tagged mapping", by_tagged, TS_NEED_SWAP },
 	{ "in by the untagged mapping", by_plain, TS_NEED_SWAP },
@@ -265,6 +347,8 @@ static const struct ts_case cases[] = {
 	{ "private copies", copied, TS_NEED_SWAP },
 	{ "large folios", large, TS_NEED_SWAP | TS_NEED_THP | TS_NEED_ROOT },
 	{ "swapoff", off, TS_NEED_DISK },
+	{ "in by a loop device", by_loop,
+	  TS_NEED_SWAP | TS_NEED_ROOT | TS_NEED_COUNTERS | TS_NEED_REGIONS },
 };
 
 int main(void)

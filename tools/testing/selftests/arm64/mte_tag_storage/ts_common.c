@@ -20,6 +20,7 @@
 #include <linux/io_uring.h>
 #include <linux/mempolicy.h>
 #include <sys/auxv.h>
+#include <sys/klog.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -72,6 +73,9 @@
 #define KPF_MLOCKED		0x200000000UL
 
 #define AGREE_TRIES	20
+
+/* An action of klogctl(). */
+#define SYSLOG_READ_ALL	3
 
 /* Pipes of 1 MiB for ts_lent_pin(). */
 #define PIN_PIPES	64
@@ -315,6 +319,16 @@ int ts_write_file(const char *path, const char *value)
 	n = n < 0 ? -errno : 0;
 	close(fd);
 	return n;
+}
+
+/* What the kernel has in its log now, or the end of that. */
+const char *ts_kernel_log(void)
+{
+	static char log[1 << 18];
+	int n = klogctl(SYSLOG_READ_ALL, log, sizeof(log) - 1);
+
+	log[n > 0 ? n : 0] = '\0';
+	return log;
 }
 
 /* Switch the trace events on, with none seen so far, or off. */
@@ -1448,6 +1462,37 @@ pid_t ts_group_start(const char *group, int (*fn)(void))
 	if (pid < 0)
 		ksft_exit_fail_msg("fork failed\n");
 	return pid;
+}
+
+/*
+ * Tagged base pages on the disk, and most of them in memory no more; or NULL. They
+ * belong to a cgroup of their own, so that nothing else is reclaimed instead.
+ */
+char *ts_map_on_disk(size_t nr, unsigned long seed)
+{
+	static const char group[] = "ts_on_disk";
+	char *mem = ts_map(nr, TS_RWT, 0);
+	size_t in = nr;
+	int i;
+
+	madvise(mem, nr * ts_psize, MADV_NOHUGEPAGE);
+	if (ts_group_make(group, "+memory") &&
+	    ts_group_set(group, "cgroup.procs", "0")) {
+		ts_write(mem, 0, nr, seed);
+		ts_group_set(".", "cgroup.procs", "0");
+		ts_pageout(mem, 0, nr);
+		for (i = 0; i < 50 && in > nr / 8; i++) {
+			ts_group_set(group, "memory.reclaim", "4M");
+			usleep(5 * 1000);
+			in = ts_in_memory(mem, nr);
+		}
+	}
+	ts_group_remove(group);
+	if (in <= nr / 8)
+		return mem;
+	ksft_print_msg("%zu of %zu pages stay in memory\n", in, nr);
+	ts_unmap(mem, nr);
+	return NULL;
 }
 
 int ts_compact(void)

@@ -149,6 +149,7 @@ bool ts_disk_on(size_t nr);
 bool ts_disk_off(void);
 size_t ts_in_memory(char *mem, size_t nr);
 bool ts_swap_uncache(char *mem, size_t nr, size_t max);
+char *ts_map_on_disk(size_t nr, unsigned long seed);
 char *ts_map_none(size_t nr, unsigned long seed);
 char *ts_map_none_huge(unsigned long seed);
 size_t ts_none_touch(char *mem, size_t first, size_t nr, unsigned long seed);
@@ -180,6 +181,7 @@ size_t ts_differ(bool report, const char *a, long x, const char *b, long y);
 size_t ts_check_regions(bool report);
 int ts_read_file(const char *path, char *buf, size_t size);
 int ts_write_file(const char *path, const char *value);
+const char *ts_kernel_log(void);
 bool ts_events(bool on);
 double ts_event(const char *name, const char *first, const char *second);
 

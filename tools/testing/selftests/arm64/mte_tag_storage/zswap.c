@@ -178,23 +178,35 @@ static int test_limit(void *arg)
 	return bad != 0;
 }
 
-/* Reclaim does not move data to get storage for what is written on. */
+/*
+ * Reclaim does not move data to get storage for what is written on; nor does it
+ * take one page after the other, until one has storage.
+ */
 static int test_limit_used(void *arg)
 {
 	struct ts_counters before, after;
-	long moved;
+	long moved, taken;
 	size_t bad;
 
 	(void)arg;
 	ts_write_file(GROUP "memory.zswap.max", "16K");
 	mem = ts_map(NR, TS_RWT, 0);
 	write_all(1);
+	/* Counted only. */
+	ts_slow("__folio_alloc_noprof", 0);
+	ts_be_slow(true);
 	ts_counters(&before);
 	ts_pageout(mem, 0, NR);
 	ts_counters(&after);
+	ts_be_slow(false);
+	taken = ts_slow_hits();
+	ts_slow(NULL, 0);
 	moved = after.needed - before.needed;
+	ksft_print_msg("%ld times without storage, %ld pages taken\n",
+		       after.fail - before.fail, taken);
 	bad = ts_expect(!moved, "nothing moved by reclaim, not %ld blocks",
 			moved);
+	bad += ts_expect(taken <= 0, "no other page taken by reclaim");
 	bad += check_all(1);
 	ts_unmap(mem, NR);
 	return bad != 0;
