@@ -370,7 +370,7 @@ static int large_beside(void)
 	ts_thp_set("hugepages-2048kB/enabled", "inherit");
 	ksft_print_msg("%zu folios beside a busy block, after %.4f s\n", met,
 		       least);
-	bad += ts_expect(!slow || met, "folios to be allocated beside");
+	bad += ts_usually(!slow || met, "folios to be allocated beside");
 	bad += ts_expect(!met || least < WAIT, "one not to wait");
 	return ts_result(bad);
 }
