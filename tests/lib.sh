@@ -52,6 +52,13 @@ make_layout()
 	LAYOUT=("${LAYOUT_MACHINE[@]}" -c "$LAYOUT_CPU" -d "$dtb")
 }
 
+# expected_line LAYOUT: what the kernel has to say of dts/LAYOUT.dts, which is in
+# its first line; nothing if that does not say.
+expected_line()
+{
+	sed -n '1s,^/\* expect: \(.*\) \*/$,\1,p' "$TOP/dts/$1.dts"
+}
+
 # boot_layout LAYOUT KERNEL ARGUMENT...: boot with the device tree dts/LAYOUT.dts.
 boot_layout()
 {

@@ -12,7 +12,6 @@
 #define PAGE_A		(PROGRAM_END + 5 * PAGE)
 #define WASH		(PROGRAM_END + 64 * PAGE)
 #define NOT_MAPPED	0x200000000UL
-#define SCTLR_TCF_SYNC	(1UL << 40)
 
 #define DC(op)								\
 static void dc_##op(u64 address)					\
@@ -141,26 +140,6 @@ static void stgm_same(u64 addr, u64 tag)
 static void dc_gzva(u64 addr, u64 tag)
 {
 	asm volatile("dc gzva, %0" :: "r" (at(addr, tag)) : "memory");
-}
-
-static void enable_tag_checks(void)
-{
-	u64 sctlr;
-
-	asm volatile("mrs %0, sctlr_el1" : "=r" (sctlr));
-	asm volatile("msr sctlr_el1, %0; isb" :: "r" (sctlr | SCTLR_TCF_SYNC));
-}
-
-/* Number of tag check faults that a load takes. */
-static u64 faults_of_load(u64 addr, u64 tag)
-{
-	u64 before = faults;
-	u64 value;
-
-	faults_expected = 1;
-	asm volatile("ldr %0, [%1]" : "=r" (value) : "r" (at(addr, tag)) : "memory");
-	faults_expected = 0;
-	return faults - before;
 }
 
 static void check_checks(void)

@@ -5,34 +5,12 @@
  */
 #include "test.h"
 
-#define SCTLR_TCF_SYNC	(1UL << 40)
-
 static u64 ldgm(u64 addr)
 {
 	u64 tags;
 
 	asm volatile("ldgm %0, [%1]" : "=r" (tags) : "r" (at(addr, 0)) : "memory");
 	return tags;
-}
-
-static void enable_tag_checks(void)
-{
-	u64 sctlr;
-
-	asm volatile("mrs %0, sctlr_el1" : "=r" (sctlr));
-	asm volatile("msr sctlr_el1, %0; isb" :: "r" (sctlr | SCTLR_TCF_SYNC));
-}
-
-/* Number of tag check faults that a load takes. */
-static u64 faults_of_load(u64 addr, u64 tag)
-{
-	u64 before = faults;
-	u64 value;
-
-	faults_expected = 1;
-	asm volatile("ldr %0, [%1]" : "=r" (value) : "r" (at(addr, tag)) : "memory");
-	faults_expected = 0;
-	return faults - before;
 }
 
 void test(void)

@@ -101,6 +101,28 @@ static inline u64 find_other(u64 from, u64 to, u64 value)
 /* From start.S: skip instructions that fault while expected is set; count. */
 extern volatile u64 faults_expected, faults;
 
+#define SCTLR_TCF_SYNC	(1UL << 40)
+
+static inline void enable_tag_checks(void)
+{
+	u64 sctlr;
+
+	asm volatile("mrs %0, sctlr_el1" : "=r" (sctlr));
+	asm volatile("msr sctlr_el1, %0; isb" :: "r" (sctlr | SCTLR_TCF_SYNC));
+}
+
+/* Number of tag check faults that a load takes. */
+static inline u64 faults_of_load(u64 addr, u64 tag)
+{
+	u64 before = faults;
+	u64 value;
+
+	faults_expected = 1;
+	asm volatile("ldr %0, [%1]" : "=r" (value) : "r" (at(addr, tag)) : "memory");
+	faults_expected = 0;
+	return faults - before;
+}
+
 _Noreturn void finish(u64 status);
 _Noreturn void fail(const char *where, const char *what, u64 got, u64 want);
 void test(void);

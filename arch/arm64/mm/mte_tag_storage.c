@@ -175,7 +175,7 @@ static void block_clean_inval(const struct tag_map *map, unsigned long block)
  * Tag blocks
  */
 
-/* Make a free block busy. @was is the state to leave it in if that was for nothing. */
+/* Make a free block busy. If that was for nothing, leave it in the state @was. */
 static bool block_claim(struct tag_block *b, int *was)
 {
 	*was = atomic_read(&b->holders);
@@ -193,9 +193,7 @@ static void block_leave_busy(struct tag_block *b, int state)
 
 static bool block_reserved(struct tag_block *b)
 {
-	int holders = atomic_read(&b->holders);
-
-	return holders > 0 || holders == BLOCK_LINGERS;
+	return block_state_reserved(atomic_read(&b->holders));
 }
 
 static bool block_busy(struct tag_block *b)
@@ -219,7 +217,7 @@ static __always_inline bool block_join(const struct tag_map *map,
 	for (;;) {
 		int next = holders == BLOCK_LINGERS ? nr : holders + nr;
 
-		if (holders <= 0 && holders != BLOCK_LINGERS)
+		if (!block_state_reserved(holders))
 			return false;
 		if (atomic_try_cmpxchg(&b->holders, &holders, next))
 			break;

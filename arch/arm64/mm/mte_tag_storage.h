@@ -51,6 +51,12 @@ struct tag_block {
 	atomic_t holders;
 };
 
+/* Is the block out of the allocator, whether a page holds it or not? */
+static inline bool block_state_reserved(int holders)
+{
+	return holders > 0 || holders == BLOCK_LINGERS;
+}
+
 /* Does the block belong to the page allocator? */
 static inline bool block_state_free(int holders)
 {

@@ -4,8 +4,6 @@
  * those who get tagged pages wait for data to be moved; but not for pages that are
  * not free.
  */
-#define _GNU_SOURCE
-#include <sched.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -193,19 +191,9 @@ static const struct ts_case cases[] = {
 	{ "pages in use", in_use, NEED | TS_NEED_THP },
 };
 
-/* What is known of the way through memory is known per CPU. */
-static void stay_on_cpu(void)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(sched_getcpu(), &set);
-	if (sched_setaffinity(0, sizeof(set), &set))
-		ksft_exit_fail_msg("cannot stay on a CPU\n");
-}
-
 int main(void)
 {
-	stay_on_cpu();
+	/* What is known of the way through memory is known per CPU. */
+	ts_run_on(0);
 	return ts_main(cases, ARRAY_SIZE(cases));
 }

@@ -274,18 +274,12 @@ static unsigned long block_of(const char *page)
 	static struct ts_region r[32];
 	static int nr;
 	unsigned long pfn = ts_pfn(page);
-	int i;
+	const struct ts_region *in;
 
 	if (!nr)
 		nr = ts_regions(r, ARRAY_SIZE(r));
-	for (i = 0; i < nr; i++) {
-		unsigned long cover = TS_COVER * r[i].block_pages;
-
-		if (pfn >= r[i].data_pfn &&
-		    pfn < r[i].data_pfn + r[i].data_pages)
-			return pfn - (pfn - r[i].data_pfn) % cover;
-	}
-	return 0;
+	in = ts_covers(r, nr, pfn);
+	return in ? pfn - (pfn - in->data_pfn) % (TS_COVER * in->block_pages) : 0;
 }
 
 /* Two folios of @mem that have their tags in one block. */

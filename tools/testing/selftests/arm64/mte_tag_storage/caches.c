@@ -137,13 +137,10 @@ static int freed(void)
 /* The first page of the storage that covers a page. */
 static unsigned long block_of(unsigned long pfn)
 {
-	const struct ts_region *r;
+	const struct ts_region *r = ts_covers(regions, nr_regions, pfn);
 
-	for (r = regions; r < regions + nr_regions; r++)
-		if (pfn >= r->data_pfn && pfn < r->data_pfn + r->data_pages)
-			return r->tag_pfn + (pfn - r->data_pfn) /
-			       (TS_COVER * r->block_pages) * r->block_pages;
-	return 0;
+	return r ? r->tag_pfn + (pfn - r->data_pfn) /
+		   (TS_COVER * r->block_pages) * r->block_pages : 0;
 }
 
 /* Where the tagged pages are that go; 0 for those that keep their blocks. */

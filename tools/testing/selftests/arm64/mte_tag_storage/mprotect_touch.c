@@ -164,33 +164,26 @@ static size_t blocks_of(const char *mem, size_t nr)
 {
 	size_t per_table = ts_psize / 8, i, j, blocks = 0;
 	struct ts_region r[32];
-	int nr_regions = ts_regions(r, ARRAY_SIZE(r)), k;
+	int nr_regions = ts_regions(r, ARRAY_SIZE(r));
 
 	for (i = 0; i < nr; i++) {
 		size_t table = ((unsigned long)mem / ts_psize + i) / per_table;
-		unsigned long pfn = ts_pfn(mem + i * ts_psize), block = 0;
+		unsigned long pfn = ts_pfn(mem + i * ts_psize), block, cover;
+		const struct ts_region *in = ts_covers(r, nr_regions, pfn);
 		bool seen = false;
 
-		for (k = 0; k < nr_regions; k++) {
-			if (pfn < r[k].data_pfn ||
-			    pfn >= r[k].data_pfn + r[k].data_pages)
-				continue;
-			block = TS_COVER * r[k].block_pages;
-			block = (pfn - r[k].data_pfn) / block * block +
-				r[k].data_pfn;
-			break;
-		}
-		if (k == nr_regions) {
+		if (!in) {
 			blocks++;
 			continue;
 		}
+		cover = TS_COVER * in->block_pages;
+		block = pfn - (pfn - in->data_pfn) % cover;
 		for (j = i; j-- > 0 && !seen;) {
 			unsigned long other = ts_pfn(mem + j * ts_psize);
 
 			if (((unsigned long)mem / ts_psize + j) / per_table != table)
 				break;
-			seen = other >= block &&
-			       other < block + TS_COVER * r[k].block_pages;
+			seen = other >= block && other < block + cover;
 		}
 		blocks += !seen;
 	}

@@ -25,18 +25,13 @@ static int nr_regions;
 /* The first page of the tag block of @pfn, or 0 if it has none. */
 static unsigned long storage_of(unsigned long pfn)
 {
-	int i;
+	const struct ts_region *r = ts_covers(regions, nr_regions, pfn);
+	unsigned long block;
 
-	for (i = 0; i < nr_regions; i++) {
-		const struct ts_region *r = &regions[i];
-		unsigned long block = (pfn - r->data_pfn) /
-				      (TS_COVER * r->block_pages);
-
-		if (pfn >= r->data_pfn && pfn < r->data_pfn + r->data_pages &&
-		    block < r->blocks)
-			return r->tag_pfn + block * r->block_pages;
-	}
-	return 0;
+	if (!r)
+		return 0;
+	block = (pfn - r->data_pfn) / (TS_COVER * r->block_pages);
+	return block < r->blocks ? r->tag_pfn + block * r->block_pages : 0;
 }
 
 /* A tagged page whose tags are in a region, or -1. */

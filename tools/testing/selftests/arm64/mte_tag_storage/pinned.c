@@ -157,23 +157,26 @@ static int pinned_storage(void)
 	return ts_result(bad);
 }
 
+/* The first page that has its tags where that of the ballast has, and how many do. */
+static unsigned long run_of(size_t page, unsigned long *cover)
+{
+	const struct ts_region *in;
+	struct ts_region r[32];
+	unsigned long pfn = ts_pfn(at(page));
+
+	in = ts_covers(r, ts_regions(r, ARRAY_SIZE(r)), pfn);
+	if (!in)
+		return 0;
+	*cover = TS_COVER * in->block_pages;
+	return pfn - (pfn - in->data_pfn) % *cover;
+}
+
 /* Pages of the ballast that have their tags where those of @page are. */
 static size_t all_beside(size_t page, size_t *found, size_t max)
 {
-	unsigned long pfn = ts_pfn(at(page)), first, cover, i;
-	struct ts_region r[32];
-	int k, nr = ts_regions(r, ARRAY_SIZE(r));
+	unsigned long cover = 0, first = run_of(page, &cover), i;
 	size_t n = 0;
 
-	for (k = 0; k < nr; k++) {
-		if (pfn >= r[k].data_pfn &&
-		    pfn < r[k].data_pfn + r[k].data_pages)
-			break;
-	}
-	if (k == nr)
-		return 0;
-	cover = TS_COVER * r[k].block_pages;
-	first = pfn - (pfn - r[k].data_pfn) % cover;
 	for (i = 0; i < cover && n < max; i++) {
 		ssize_t is = ts_ballast_find(&ballast, first + i, 1);
 
@@ -503,20 +506,12 @@ static int pinned_shared(void)
 /* Another page of the ballast that has its tags where those of @page are, or -1. */
 static ssize_t find_beside(size_t page)
 {
-	unsigned long pfn = ts_pfn(at(page)), first, cover;
-	struct ts_region r[32];
-	int i, nr = ts_regions(r, ARRAY_SIZE(r));
+	unsigned long pfn = ts_pfn(at(page)), cover;
+	unsigned long first = run_of(page, &cover);
 	ssize_t found;
 
-	for (i = 0; i < nr; i++) {
-		if (pfn >= r[i].data_pfn &&
-		    pfn < r[i].data_pfn + r[i].data_pages)
-			break;
-	}
-	if (i == nr)
+	if (!first)
 		return -1;
-	cover = TS_COVER * r[i].block_pages;
-	first = pfn - (pfn - r[i].data_pfn) % cover;
 	found = ts_ballast_find(&ballast, first, pfn - first);
 	return found >= 0 ? found :
 	       ts_ballast_find(&ballast, pfn + 1, first + cover - pfn - 1);

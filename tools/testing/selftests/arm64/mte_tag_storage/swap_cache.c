@@ -279,6 +279,37 @@ static int test_off(void)
 	return ts_result(bad);
 }
 
+/*
+ * Tagged base pages on the disk, and most of them in memory no more; or NULL. They
+ * belong to a cgroup of their own, so that nothing else is reclaimed instead.
+ */
+static char *map_on_disk(size_t nr, unsigned long seed)
+{
+	static const char group[] = "ts_on_disk";
+	char *mem = ts_map(nr, TS_RWT, 0);
+	size_t in = nr;
+	int i;
+
+	madvise(mem, nr * ts_psize, MADV_NOHUGEPAGE);
+	if (ts_group_make(group, "+memory") &&
+	    ts_group_set(group, "cgroup.procs", "0")) {
+		ts_write(mem, 0, nr, seed);
+		ts_group_set(".", "cgroup.procs", "0");
+		ts_pageout(mem, 0, nr);
+		for (i = 0; i < 50 && in > nr / 8; i++) {
+			ts_group_set(group, "memory.reclaim", "4M");
+			usleep(5 * 1000);
+			in = ts_in_memory(mem, nr);
+		}
+	}
+	ts_group_remove(group);
+	if (in <= nr / 8)
+		return mem;
+	ksft_print_msg("%zu of %zu pages stay in memory\n", in, nr);
+	ts_unmap(mem, nr);
+	return NULL;
+}
+
 /* Note which pages are in the swap cache, and not mapped. */
 static bool *unmapped_pages(const struct ts_region *r)
 {
@@ -348,7 +379,7 @@ static size_t move_some(const struct ts_region *r, unsigned int try, size_t *bad
 	size_t others, elsewhere;
 	bool *unmapped;
 
-	mem = ts_map_on_disk(nr, 1);
+	mem = map_on_disk(nr, 1);
 	if (!mem)
 		return 0;
 	unmapped = read_and_compact(r, try);

@@ -43,22 +43,6 @@ static void restore_swap(void)
 		swapon(RAM_DISK, 0);
 }
 
-/* What mkswap does. */
-static bool make_swap(const char *path, unsigned int slots)
-{
-	unsigned int info[] = { 1, slots, 0 };
-	char *page = calloc(1, ts_psize);
-	int fd = open(path, O_WRONLY);
-	bool ok;
-
-	memcpy(page + 1024, info, sizeof(info));
-	memcpy(page + ts_psize - 10, "SWAPSPACE2", 10);
-	ok = pwrite(fd, page, ts_psize, 0) == (ssize_t)ts_psize;
-	close(fd);
-	free(page);
-	return ok;
-}
-
 /* A swap area of some pages in place of the one that there is. */
 static bool small_swap_on(void)
 {
@@ -70,7 +54,7 @@ static bool small_swap_on(void)
 	snprintf(small, sizeof(small), "/dev/zram%s", id);
 	snprintf(path, sizeof(path), "/sys/block/zram%s/disksize", id);
 	snprintf(size, sizeof(size), "%zu", (SLOTS + 1) * ts_psize);
-	if (ts_write_file(path, size) || !make_swap(small, SLOTS))
+	if (ts_write_file(path, size) || !ts_make_swap(small, SLOTS + 1))
 		return false;
 	swapped_off = !swapoff(RAM_DISK);
 	atexit(restore_swap);

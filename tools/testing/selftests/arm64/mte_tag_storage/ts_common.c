@@ -642,6 +642,16 @@ const struct ts_region *ts_storage_of(const struct ts_region *r, int nr,
 	return NULL;
 }
 
+/* The region that has the tags of @pfn. */
+const struct ts_region *ts_covers(const struct ts_region *r, int nr,
+				  unsigned long pfn)
+{
+	for (; nr > 0; nr--, r++)
+		if (pfn >= r->data_pfn && pfn < r->data_pfn + r->data_pages)
+			return r;
+	return NULL;
+}
+
 /* Counters move while one looks: what differs has to agree some time soon. */
 bool ts_agree(size_t (*check)(bool report))
 {
@@ -986,11 +996,8 @@ static void disk_off_at_exit(void)
 		ts_disk_off();
 }
 
-/*
- * Use the first @nr pages of the disk before all other swap. What is in swap
- * there stays in the swap cache, too, until memory is needed.
- */
-bool ts_disk_on(size_t nr)
+/* What mkswap does, for the first @nr pages of a device. */
+bool ts_make_swap(const char *path, size_t nr)
 {
 	struct {
 		unsigned int version, last_page, nr_badpages;
@@ -999,17 +1006,29 @@ bool ts_disk_on(size_t nr)
 	bool ok = false;
 	int fd;
 
-	/* Left behind by a test that was killed. */
-	ts_disk_off();
 	memcpy(page + 1024, &info, sizeof(info));
 	memcpy(page + ts_psize - 10, "SWAPSPACE2", 10);
-	fd = open(TS_DISK, O_WRONLY);
+	fd = open(path, O_WRONLY);
 	if (fd >= 0) {
-		ok = pwrite(fd, page, ts_psize, 0) == (ssize_t)ts_psize &&
-		     !swapon(TS_DISK, SWAP_FLAG_PREFER | 100);
+		ok = pwrite(fd, page, ts_psize, 0) == (ssize_t)ts_psize;
 		close(fd);
 	}
 	free(page);
+	return ok;
+}
+
+/*
+ * Use the first @nr pages of the disk before all other swap. What is in swap
+ * there stays in the swap cache, too, until memory is needed.
+ */
+bool ts_disk_on(size_t nr)
+{
+	bool ok;
+
+	/* Left behind by a test that was killed. */
+	ts_disk_off();
+	ok = ts_make_swap(TS_DISK, nr) &&
+	     !swapon(TS_DISK, SWAP_FLAG_PREFER | 100);
 	if (ok && disk_owner != getpid()) {
 		disk_owner = getpid();
 		atexit(disk_off_at_exit);
@@ -1464,37 +1483,6 @@ pid_t ts_group_start(const char *group, int (*fn)(void))
 	return pid;
 }
 
-/*
- * Tagged base pages on the disk, and most of them in memory no more; or NULL. They
- * belong to a cgroup of their own, so that nothing else is reclaimed instead.
- */
-char *ts_map_on_disk(size_t nr, unsigned long seed)
-{
-	static const char group[] = "ts_on_disk";
-	char *mem = ts_map(nr, TS_RWT, 0);
-	size_t in = nr;
-	int i;
-
-	madvise(mem, nr * ts_psize, MADV_NOHUGEPAGE);
-	if (ts_group_make(group, "+memory") &&
-	    ts_group_set(group, "cgroup.procs", "0")) {
-		ts_write(mem, 0, nr, seed);
-		ts_group_set(".", "cgroup.procs", "0");
-		ts_pageout(mem, 0, nr);
-		for (i = 0; i < 50 && in > nr / 8; i++) {
-			ts_group_set(group, "memory.reclaim", "4M");
-			usleep(5 * 1000);
-			in = ts_in_memory(mem, nr);
-		}
-	}
-	ts_group_remove(group);
-	if (in <= nr / 8)
-		return mem;
-	ksft_print_msg("%zu of %zu pages stay in memory\n", in, nr);
-	ts_unmap(mem, nr);
-	return NULL;
-}
-
 int ts_compact(void)
 {
 	return ts_write_file("/proc/sys/vm/compact_memory", "1");
@@ -1731,20 +1719,16 @@ size_t ts_in_storage(const char *mem, size_t nr)
  */
 ssize_t ts_ballast_storage(const struct ts_ballast *b, unsigned long pfn)
 {
+	const struct ts_region *in;
 	struct ts_region r[32];
-	int i, nr = ts_regions(r, ARRAY_SIZE(r));
+	unsigned long block;
 
-	for (i = 0; i < nr; i++) {
-		unsigned long cover = TS_COVER * r[i].block_pages;
-
-		if (pfn < r[i].data_pfn ||
-		    pfn >= r[i].data_pfn + r[i].data_pages)
-			continue;
-		pfn = (pfn - r[i].data_pfn) / cover * r[i].block_pages +
-		      r[i].tag_pfn;
-		return ts_ballast_find(b, pfn, r[i].block_pages);
-	}
-	return -1;
+	in = ts_covers(r, ts_regions(r, ARRAY_SIZE(r)), pfn);
+	if (!in)
+		return -1;
+	block = (pfn - in->data_pfn) / (TS_COVER * in->block_pages);
+	return ts_ballast_find(b, in->tag_pfn + block * in->block_pages,
+			       in->block_pages);
 }
 
 /*

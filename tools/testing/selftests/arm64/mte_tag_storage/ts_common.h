@@ -145,11 +145,11 @@ void ts_thp_set(const char *name, const char *value);
 long ts_thp_stat(size_t kb, const char *name);
 
 /* Swap on the first part of TS_DISK. */
+bool ts_make_swap(const char *path, size_t nr);
 bool ts_disk_on(size_t nr);
 bool ts_disk_off(void);
 size_t ts_in_memory(char *mem, size_t nr);
 bool ts_swap_uncache(char *mem, size_t nr, size_t max);
-char *ts_map_on_disk(size_t nr, unsigned long seed);
 char *ts_map_none(size_t nr, unsigned long seed);
 char *ts_map_none_huge(unsigned long seed);
 size_t ts_none_touch(char *mem, size_t first, size_t nr, unsigned long seed);
@@ -176,6 +176,8 @@ bool ts_wait_reserved(long max, unsigned int seconds);
 int ts_regions(struct ts_region *r, int max);
 const struct ts_region *ts_storage_of(const struct ts_region *r, int nr,
 				      unsigned long pfn);
+const struct ts_region *ts_covers(const struct ts_region *r, int nr,
+				  unsigned long pfn);
 bool ts_agree(size_t (*check)(bool report));
 size_t ts_differ(bool report, const char *a, long x, const char *b, long y);
 size_t ts_check_regions(bool report);
