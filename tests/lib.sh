@@ -142,7 +142,7 @@ SELFTESTS=$TOP/tools/testing/selftests/arm64/mte_tag_storage
 # have 1 GiB. Every one has a disk to swap to.
 SMALL="gup_force kill longterm memcg mlock pinned ptrace_kinds reserve_ways"
 NODES="damon migrate move_large move_race nodes"
-# These take long, and run beside the others: both take about as long in all.
+# These take long, so begin first.
 LONG="unmovable uprobe collapse_race concurrent swap hog pack part_pinned"
 # One test for each part of the mechanism, but none that take long: "make
 # test-all" has all of them on the debug kernel.
@@ -167,46 +167,63 @@ filtered()
 	esac
 }
 
-# boot_group GROUP NAME... -- KERNEL ARGUMENT...: the selftests NAME in one guest;
-# nothing without a name.
-boot_group()
+# start_group GROUP NAME... -- ARGUMENT...: for boot_selftests, the selftests NAME
+# that its filter lets pass in one guest, in the background.
+start_group()
 {
-	local group=$1 tests='' kernel
+	local group=$1 names=() tests
 	shift
 	while [[ $1 != -- ]]; do
-		tests+=${tests:+,}$1
+		names+=("$1")
 		shift
 	done
-	kernel=$2
-	shift 2
-	[[ -z $tests ]] ||
-		boot_as "$group" -b 256M "$@" "$kernel" job=selftests "tests=$tests" "${words[@]}"
+	shift
+	tests=$(filtered "$filter" "${names[@]}" | paste -sd,)
+	[[ $tests ]] || return 0
+	(( running <= JOBS )) || finish_group
+	boot_as "$group" -b 256M -t "$limit" "$@" "$kernel" job=selftests \
+		"tests=$tests" "${words[@]}" &
+	running=$((running + 1))
 }
 
-# boot_selftests KERNEL LIMIT FILTER WORD...: our selftests, two guests at a
-# time, as most tests use one CPU. FILTER is that of filtered(). All must pass
-# and none be skipped.
+# finish_group: wait for one of the guests, for boot_selftests.
+finish_group()
+{
+	wait -n || rc=1
+	running=$((running - 1))
+}
+
+# boot_selftests KERNEL LIMIT FILTER WORD...: our selftests, one guest more at a
+# time than there are CPUs, as most tests use one and sleep now and then. FILTER
+# is that of filtered(). All must pass and none be skipped.
 boot_selftests()
 {
-	local kernel=$1 limit=$2 filter=$3 words=("${@:4}") rc=0 group name
+	local kernel=$1 limit=$2 filter=$3 words=("${@:4}") running=0 rc=0 group name i
+	local rest part groups=(long)
 	for name in $SMALL $NODES $LONG $CORE; do
 		[[ -e $SELFTESTS/$name.c ]] || fail "tests/lib.sh names a selftest $name that is not there"
 	done
 	make_layout good-numa
-	# shellcheck disable=SC2046,SC2086 # one word per test
-	{
-		# Only the machine of NODES has a node 1.
-		words+=(mte_tag_storage_slow_node.node=1)
-		boot_group small $(filtered "$filter" $SMALL) -- "$kernel" -t "$limit" -m 396 || rc=$?
-		boot_group nodes $(filtered "$filter" $NODES) -- "$kernel" -t "$limit" "${LAYOUT[@]}" || rc=$?
-		boot_group long $(filtered "$filter" $LONG) -- "$kernel" -t "$limit" -m 1056 || rc=$?
-		(( rc == 0 ))
-	} &
-	# shellcheck disable=SC2046 # one word per test
-	boot_group rest $(filtered "$filter" $(others)) -- "$kernel" -t "$limit" -m 1056 || rc=$?
-	wait $! || rc=$?
+	# Only the machine of NODES has a node 1.
+	words+=(mte_tag_storage_slow_node.node=1)
+	# shellcheck disable=SC2086 # one word per test
+	start_group long $LONG -- -m 1056
+	mapfile -t rest < <(others)
+	part=$(( (${#rest[@]} + 2) / 3 ))
+	for (( i = 0; i < 3; i++ )); do
+		groups+=("rest$i")
+		start_group "rest$i" "${rest[@]:i * part:part}" -- -m 1056
+	done
+	# shellcheck disable=SC2086 # one word per test
+	start_group small $SMALL -- -m 396
+	# shellcheck disable=SC2086 # one word per test
+	start_group nodes $NODES -- "${LAYOUT[@]}"
+	groups+=(small nodes)
+	while (( running )); do
+		finish_group
+	done
 	(( rc == 0 )) || fail "a guest failed, see above"
-	for group in small nodes long rest; do
+	for group in "${groups[@]}"; do
 		GUEST_DIR=$LOGS/boot/$TEST.$group
 		[[ ! -e $GUEST_DIR/report ]] || expect_skips '^$'
 	done
