@@ -23,6 +23,7 @@
 #define NEED	(TS_NEED_ROOT | TS_NEED_COUNTERS | TS_NEED_REGIONS)
 #define SEED	1
 #define USEC	30000
+#define USEC_LAST	3000000	/* longer than all waits for a block that is busy */
 #define MANY	60	/* seconds; more is no bound */
 #define SHORT	5	/* seconds in which the others must get something done */
 #define WAITED	2.5	/* seconds until the first page is let go */
@@ -586,6 +587,72 @@ static int pinned_taken(void)
 	return ts_result(bad);
 }
 
+static void *touch_other(void *arg)
+{
+	return (void *)touch(*(size_t *)arg);
+}
+
+/*
+ * The next pair whose page in tag storage has the tags of yet another page of the
+ * ballast; all three pinned.
+ */
+static bool get_pinned_three(struct pair *p, size_t *beside, int beside_pipe[2])
+{
+	ssize_t found;
+
+	do {
+		if (!get_pair(p))
+			return false;
+		found = find_beside(p->covered);
+	} while (found < 0);
+	*beside = found;
+	ts_data_write(ballast.mem, found, 1, SEED);
+	return ts_pin_pipe(at(p->storage), p->storage_pipe) &&
+	       ts_pin_pipe(at(p->covered), p->covered_pipe) &&
+	       ts_pin_pipe(at(found), beside_pipe);
+}
+
+/*
+ * Two pages of one block are pinned and so is the block. While the last resort of
+ * the first access holds the block the other access comes to it, and has to leave
+ * the block alone. Both go on when it can be had.
+ */
+static int pinned_twice(void)
+{
+	size_t beside, bad = 0;
+	pthread_t thread[2];
+	int beside_pipe[2];
+	void *ret[2] = {};
+	double start;
+	struct pair p;
+
+	if (!ts_slow(NULL, 0))
+		return KSFT_PASS;
+	ts_run_on(0);
+	if (!get_pinned_three(&p, &beside, beside_pipe))
+		return ts_skip("no page in tag storage could be pinned");
+	ts_protect(ballast.mem, p.covered, 1, TS_RWT);
+	ts_protect(ballast.mem, beside, 1, TS_RWT);
+	ts_slow_any("metadata_take_contig", USEC_LAST);
+	if (pthread_create(&thread[0], NULL, touch_slowly, &p))
+		ksft_exit_fail_msg("no thread\n");
+	ts_wait_slow(0, SHORT);
+	bad += ts_expect(ts_slow_hits() > 0, "the last resort");
+	if (pthread_create(&thread[1], NULL, touch_other, &beside))
+		ksft_exit_fail_msg("no thread\n");
+	usleep(USEC_LAST + 500 * 1000);
+	ts_slow(NULL, 0);
+	bad += unpin(p.storage_pipe, p.storage);
+	start = ts_now();
+	pthread_join(thread[0], &ret[0]);
+	pthread_join(thread[1], &ret[1]);
+	bad += ts_expect(ts_now() - start < SHORT, "both to go on");
+	bad += (size_t)ret[0] + (size_t)ret[1];
+	bad += ts_data_check(ballast.mem, p.storage, 1, SEED);
+	bad += unpin(p.covered_pipe, p.covered) + unpin(beside_pipe, beside);
+	return ts_result(bad);
+}
+
 static const struct ts_case cases[] = {
 	{ "page in tag storage pinned", pinned_storage, NEED },
 	{ "page in tag storage pinned, many need it", pinned_again, NEED },
@@ -593,6 +660,8 @@ static const struct ts_case cases[] = {
 	{ "both pages pinned", pinned_both, NEED },
 	{ "both pages pinned, for several processes", pinned_shared, NEED },
 	{ "both pages pinned, another page takes the storage", pinned_taken,
+	  NEED | TS_NEED_CPUS },
+	{ "both pages pinned, another page needs the storage, too", pinned_twice,
 	  NEED | TS_NEED_CPUS },
 };
 
