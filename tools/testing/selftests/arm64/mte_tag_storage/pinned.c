@@ -24,7 +24,7 @@
 #define SEED	1
 #define USEC	30000
 #define USEC_LAST	1000000	/* longer than all waits for a block that is busy */
-#define TWICE		3
+#define ROUNDS		3	/* of a race that need not be met each time */
 #define MANY	60	/* seconds; more is no bound */
 #define SHORT	5	/* seconds in which the others must get something done */
 #define WAITED	2.5	/* seconds until the first page is let go */
@@ -519,6 +519,21 @@ static ssize_t find_beside(size_t page)
 	       ts_ballast_find(&ballast, pfn + 1, first + cover - pfn - 1);
 }
 
+/* The next pair with another page like that. */
+static bool get_pair_beside(struct pair *p, size_t *beside)
+{
+	ssize_t found;
+
+	do {
+		if (!get_pair(p))
+			return false;
+		found = find_beside(p->covered);
+	} while (found < 0);
+	*beside = found;
+	ts_data_write(ballast.mem, found, 1, SEED);
+	return true;
+}
+
 static void *touch_slowly(void *arg)
 {
 	struct pair *p = arg;
@@ -536,14 +551,13 @@ static void *touch_slowly(void *arg)
  * something, the page in tag storage goes, and another page gets that storage:
  * the last resort of the first access comes too late, and shares it.
  */
-static size_t taken_meanwhile(struct pair *p, ssize_t beside, long hits)
+static size_t taken_meanwhile(struct pair *p, size_t beside, long hits)
 {
 	double end = ts_now() + 2, start;
 	pthread_t thread;
 	size_t bad = 0;
 	void *ret;
 
-	ts_data_write(ballast.mem, beside, 1, SEED);
 	ts_protect(ballast.mem, beside, 1, TS_RWT);
 	ts_protect(ballast.mem, p->covered, 1, TS_RWT);
 	ts_slow("putback_movable_pages", USEC);
@@ -572,14 +586,11 @@ static int pinned_taken(void)
 		return KSFT_PASS;
 	ts_run_on(0);
 	for (hits = 2; hits <= 5 && !bad; hits++) {
-		ssize_t beside;
+		size_t beside;
 		struct pair p;
 
-		do {
-			if (!get_pair(&p))
-				return ts_skip("no page in tag storage");
-			beside = find_beside(p.covered);
-		} while (beside < 0);
+		if (!get_pair_beside(&p, &beside))
+			return ts_skip("no page in tag storage");
 		if (!ts_pin_pipe(at(p.storage), p.storage_pipe) ||
 		    !ts_pin_pipe(at(p.covered), p.covered_pipe))
 			return ts_skip("no page in tag storage could be pinned");
@@ -593,24 +604,12 @@ static void *touch_other(void *arg)
 	return (void *)touch(*(size_t *)arg);
 }
 
-/*
- * The next pair whose page in tag storage has the tags of yet another page of the
- * ballast; all three pinned.
- */
 static bool get_pinned_three(struct pair *p, size_t *beside, int beside_pipe[2])
 {
-	ssize_t found;
-
-	do {
-		if (!get_pair(p))
-			return false;
-		found = find_beside(p->covered);
-	} while (found < 0);
-	*beside = found;
-	ts_data_write(ballast.mem, found, 1, SEED);
-	return ts_pin_pipe(at(p->storage), p->storage_pipe) &&
+	return get_pair_beside(p, beside) &&
+	       ts_pin_pipe(at(p->storage), p->storage_pipe) &&
 	       ts_pin_pipe(at(p->covered), p->covered_pipe) &&
-	       ts_pin_pipe(at(found), beside_pipe);
+	       ts_pin_pipe(at(*beside), beside_pipe);
 }
 
 /*
@@ -653,7 +652,7 @@ static int pinned_twice(void)
 	if (!ts_slow(NULL, 0))
 		return KSFT_PASS;
 	ts_run_on(0);
-	for (i = 0; i < TWICE && !bad; i++) {
+	for (i = 0; i < ROUNDS && !bad; i++) {
 		if (!get_pinned_three(&p, &beside, beside_pipe))
 			return ts_skip("no page in tag storage could be pinned");
 		bad += last_resorts(&p, beside);
