@@ -167,66 +167,46 @@ filtered()
 	esac
 }
 
-# start_group GROUP NAME... -- ARGUMENT...: for boot_selftests, the selftests NAME
-# that its filter lets pass in one guest, in the background.
-start_group()
+# group GROUP FILTER: the selftests of a group that FILTER lets pass, one per line.
+# The groups are small, nodes, long and, with all others, rest0 to rest2.
+group()
 {
-	local group=$1 names=() tests
-	shift
-	while [[ $1 != -- ]]; do
-		names+=("$1")
-		shift
-	done
-	shift
-	tests=$(filtered "$filter" "${names[@]}" | paste -sd,)
-	[[ $tests ]] || return 0
-	(( running <= JOBS )) || finish_group
-	boot_as "$group" -b 256M -t "$limit" "$@" "$kernel" job=selftests \
-		"tests=$tests" "${words[@]}" &
-	running=$((running + 1))
+	local names
+	case $1 in
+	small) names=$SMALL ;;
+	nodes) names=$NODES ;;
+	long) names=$LONG ;;
+	rest[0-2]) names=$(others) ;;
+	*) fail "there is no group $1 of selftests" ;;
+	esac
+	# shellcheck disable=SC2086 # one word per test
+	names=$(filtered "$2" $names)
+	[[ $1 != rest? ]] || names=$(awk -v n="${1#rest}" 'NR % 3 == n' <<<"$names")
+	echo "$names"
 }
 
-# finish_group: wait for one of the guests, for boot_selftests.
-finish_group()
-{
-	wait -n || rc=1
-	running=$((running - 1))
-}
-
-# boot_selftests KERNEL LIMIT FILTER WORD...: our selftests, one guest more at a
-# time than there are CPUs, as most tests use one and sleep now and then. FILTER
-# is that of filtered(). All must pass and none be skipped.
+# boot_selftests GROUP KERNEL LIMIT FILTER WORD...: our selftests of a group, in
+# one guest. FILTER is that of filtered(). All must pass and none be skipped.
 boot_selftests()
 {
-	local kernel=$1 limit=$2 filter=$3 words=("${@:4}") running=0 rc=0 group name i
-	local rest part groups=(long)
+	local kernel=$2 limit=$3 name names machine=(-m 1056)
 	for name in $SMALL $NODES $LONG $CORE; do
 		[[ -e $SELFTESTS/$name.c ]] || fail "tests/lib.sh names a selftest $name that is not there"
 	done
-	make_layout good-numa
-	# Only the machine of NODES has a node 1.
-	words+=(mte_tag_storage_slow_node.node=1)
-	# shellcheck disable=SC2086 # one word per test
-	start_group long $LONG -- -m 1056
-	mapfile -t rest < <(others)
-	part=$(( (${#rest[@]} + 2) / 3 ))
-	for (( i = 0; i < 3; i++ )); do
-		groups+=("rest$i")
-		start_group "rest$i" "${rest[@]:i * part:part}" -- -m 1056
-	done
-	# shellcheck disable=SC2086 # one word per test
-	start_group small $SMALL -- -m 396
-	# shellcheck disable=SC2086 # one word per test
-	start_group nodes $NODES -- "${LAYOUT[@]}"
-	groups+=(small nodes)
-	while (( running )); do
-		finish_group
-	done
-	(( rc == 0 )) || fail "a guest failed, see above"
-	for group in "${groups[@]}"; do
-		GUEST_DIR=$LOGS/boot/$TEST.$group
-		[[ ! -e $GUEST_DIR/report ]] || expect_skips '^$'
-	done
+	names=$(group "$1" "$4" | paste -sd,)
+	[[ $names ]] || fail "no test of the group $1 is in $4"
+	case $1 in
+	small) machine=(-m 396) ;;
+	nodes)
+		make_layout good-numa
+		# Only this machine has a node 1.
+		machine=("${LAYOUT[@]}")
+		set -- "$@" mte_tag_storage_slow_node.node=1
+		;;
+	esac
+	boot -b 256M -t "$limit" "${machine[@]}" "$kernel" job=selftests \
+		"tests=$names" "${@:5}"
+	expect_skips '^$'
 }
 
 # boot_userland KERNEL LIMIT WORD...: the Debian user space; must pass.
