@@ -50,8 +50,6 @@
 #include <trace/events/memory_metadata.h>
 
 DEFINE_STATIC_KEY_FALSE(memory_metadata_key);
-/* For metadata_vma_gfp() in vma_alloc_folio() without CONFIG_NUMA. */
-EXPORT_SYMBOL_GPL(memory_metadata_key);
 
 /* A page may be on its way to or from the allocator: look this often. */
 #define TAKE_TRIES		3
@@ -148,11 +146,13 @@ void __init metadata_add_range(unsigned long start_pfn, unsigned long end_pfn,
 /* 2. Taking storage out of the allocator, and giving it back. */
 
 /* A page off the free lists becomes an allocated page with one reference. */
-static void prepare_taken(struct page *page)
+static struct page *prepare_taken_noprof(struct page *page)
 {
 	post_alloc_hook(page, 0, GFP_NOWAIT | __GFP_NOWARN);
 	set_page_refcounted(page);
+	return page;
 }
+#define prepare_taken(...)	alloc_hooks(prepare_taken_noprof(__VA_ARGS__))
 
 static void account_reserved(unsigned long pfn, long nr)
 {
@@ -244,7 +244,7 @@ static bool isolate_page(struct page *page, gfp_t gfp, struct list_head *list)
 	 * As for compaction: who only tries leaves alone what is locked, and may
 	 * have to stay for latency.
 	 */
-	if (!CONFIG_COMPACT_UNEVICTABLE_DEFAULT &&
+	if (!READ_ONCE(sysctl_compact_unevictable_allowed) &&
 	    !(gfp & __GFP_DIRECT_RECLAIM) && folio_test_unevictable(folio))
 		goto put;
 	/* As for compaction: the filesystem may be entered. */
@@ -433,6 +433,16 @@ int metadata_pack_page(unsigned long from_pfn, unsigned long to_pfn)
 
 /* 4. Hooks of the allocator, of copying and of swap. */
 
+#ifndef CONFIG_NUMA
+gfp_t metadata_vma_gfp(struct vm_area_struct *vma)
+{
+	return memory_metadata_enabled() && arch_vma_has_metadata(vma) ?
+	       __GFP_TAGGED : 0;
+}
+/* For vma_alloc_folio(). */
+EXPORT_SYMBOL_GPL(metadata_vma_gfp);
+#endif
+
 gfp_t __metadata_prep_page(struct page *page, unsigned int order, gfp_t gfp)
 {
 	bool ready;
@@ -566,9 +576,9 @@ static struct folio *find_ready(struct zone *zone)
 			pfn++;
 			continue;
 		}
-		/* Without the lock, so it can have changed. */
+		/* Without the lock: if it is not one, it is one that can be. */
 		order = min_t(unsigned int, buddy_order_unsafe(page),
-			      MAX_PAGE_ORDER);
+			      __ffs(pfn | MAX_ORDER_NR_PAGES));
 		folio = find_ready_in(zone, pfn, order);
 		if (folio)
 			return folio;
@@ -835,14 +845,15 @@ static void drain_lru_batches(struct page *page)
 /* Get back a page that was mapped; it may have become anything meanwhile. */
 static bool get_page_again(struct page *page)
 {
-	struct folio *folio;
+	struct folio *folio = page_folio(page);
 
-	if (!get_page_unless_zero(page))
+	/* Of the folio: a tail page has no count of its own. */
+	if (!folio_try_get(folio))
 		return false;
-	folio = page_folio(page);
-	if (folio_mapped(folio) && !folio_test_hugetlb(folio))
+	if (page_folio(page) == folio && folio_mapped(folio) &&
+	    !folio_test_hugetlb(folio))
 		return true;
-	put_page(page);
+	folio_put(folio);
 	return false;
 }
 

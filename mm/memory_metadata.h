@@ -13,6 +13,9 @@
 #ifdef CONFIG_MEMORY_METADATA
 bool take_pages_off_buddy(unsigned long pfn, unsigned int nr);
 
+/* Of mm/compaction.c. */
+extern int sysctl_compact_unevictable_allowed;
+
 /*
  * Who may have pages of MIGRATE_METADATA: what is movable and will have no
  * metadata. Not the task that is taking such pages out of the allocator: it

@@ -144,6 +144,9 @@ SMALL="gup_force kill longterm memcg mlock pinned ptrace_kinds reserve_ways"
 NODES="damon migrate move_large move_race nodes"
 # These take long, so begin first.
 LONG="unmovable uprobe collapse_race concurrent swap hog pack part_pinned"
+# These are booted by a case of their own, as they want another machine, or more
+# of the kernel than all kernels have.
+OWN="refused"
 # One test for each part of the mechanism, but none that take long: "make
 # test-all" has all of them on the debug kernel.
 CORE="concurrent fork_cow gup longterm migrate mmap_fault mprotect_touch pinned
@@ -153,7 +156,7 @@ CORE="concurrent fork_cow gup longterm migrate mmap_fault mprotect_touch pinned
 others()
 {
 	(cd "$SELFTESTS" && ls ./*.c) |
-		sed 's,^\./,,; s/\.c$//; /^ts_/d' | grep -vxFf <(tr ' ' '\n' <<<"$SMALL $NODES $LONG")
+		sed 's,^\./,,; s/\.c$//; /^ts_/d' | grep -vxFf <(tr ' ' '\n' <<<"$SMALL $NODES $LONG $OWN")
 }
 
 # filtered FILTER NAME...: those names that FILTER, "all" or "core", lets pass.
@@ -190,7 +193,7 @@ group()
 boot_selftests()
 {
 	local kernel=$2 limit=$3 name names machine=(-m 1056)
-	for name in $SMALL $NODES $LONG $CORE; do
+	for name in $SMALL $NODES $LONG $OWN $CORE; do
 		[[ -e $SELFTESTS/$name.c ]] || fail "tests/lib.sh names a selftest $name that is not there"
 	done
 	names=$(group "$1" "$4" | paste -sd,)

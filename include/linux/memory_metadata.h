@@ -142,21 +142,21 @@ static inline gfp_t metadata_prep_page(struct page *page, unsigned int order,
  * metadata_vma_gfp - the hint for allocating a page that a VMA will map
  * @vma: the VMA
  *
- * A macro, as what tells is a flag of <linux/mm.h>, which needs this file.
- *
  * Context: any, @vma stable.
  * Return: __GFP_TAGGED or 0.
  */
-#define metadata_vma_gfp(vma)						\
-	(memory_metadata_enabled() && arch_vma_has_metadata(vma) ?	\
-	 __GFP_TAGGED : (__force gfp_t)0)
+#ifdef CONFIG_NUMA	/* a macro, as flags of VMAs are not known here */
+#define metadata_vma_gfp(vma) (memory_metadata_enabled() &&		\
+	arch_vma_has_metadata(vma) ? __GFP_TAGGED : (__force gfp_t)0)
+#else			/* used by <linux/gfp.h>, where they are not, too */
+gfp_t metadata_vma_gfp(struct vm_area_struct *vma);
+#endif
 
 /**
  * metadata_folio_gfp - the hint for allocating a copy of a folio
  * @folio: the source
  *
- * The source can gain metadata after this, so that the copy checks again, see
- * metadata_copy_ok().
+ * The source can gain metadata after this: metadata_copy_ok() looks again.
  *
  * Context: any.
  * Return: __GFP_TAGGED if any page of @folio has metadata, else 0.

@@ -21,11 +21,17 @@
  * struct tag_storage_node - a region as found in the device tree
  * @desc: what the tree says
  * @map: the same in pages
- * @path: the node, for messages
+ * @nid: the node of its memory
+ * @added: it is memory that is in no memory node
+ * @conflict: only for comparison with others, not to be used
+ * @path: the device tree node, for messages
  */
 struct tag_storage_node {
 	struct tag_map_desc desc;
 	struct tag_map map;
+	int nid;
+	bool added;
+	bool conflict;
 	char path[MTE_TAG_STORAGE_PATH];
 };
 

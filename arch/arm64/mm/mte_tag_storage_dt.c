@@ -25,6 +25,7 @@
 #include <linux/libfdt.h>
 #include <linux/memblock.h>
 #include <linux/mm.h>
+#include <linux/numa_memblks.h>
 #include <linux/of_fdt.h>
 #include <linux/sort.h>
 #include <linux/string.h>
@@ -83,8 +84,14 @@ static void __init refuse(const char *path, const char *why,
 		memblock_reserve(desc->tag_base, desc->tag_size);
 }
 
+/* What was added to memory for it is none, so that nobody maps it. */
 static void __init drop_node(unsigned int i)
 {
+	const struct tag_storage_node *node = &tag_storage_nodes[i];
+
+	if (node->added)
+		memblock_remove(node->desc.tag_base,
+				node->desc.tag_size & PAGE_MASK);
 	nr_tag_storage_nodes--;
 	memmove(&tag_storage_nodes[i], &tag_storage_nodes[i + 1],
 		(nr_tag_storage_nodes - i) * sizeof(tag_storage_nodes[0]));
@@ -125,7 +132,7 @@ static const char * __init read_u32(int node, const char *name, u32 *value,
 }
 
 static const char * __init read_memory(int node, bool reserved,
-				       struct tag_map_desc *desc)
+				       struct tag_map_desc *desc, int *nid)
 {
 	static const char none[] __initconst = "no memory phandle";
 	const void *fdt = initial_boot_params;
@@ -144,13 +151,16 @@ static const char * __init read_memory(int node, bool reserved,
 	if (!type || strcmp(type, "memory"))
 		return "memory phandle is not a memory node";
 
+	if (read_u32(memory, "numa-node-id", nid, none, none) ||
+	    *nid >= MAX_NUMNODES)
+		*nid = NUMA_NO_NODE;
 	why = read_range(memory, &desc->data_base, &desc->data_size,
 			 "memory node has several ranges");
 	return why && strstr(why, "reg") ? "covers no memory" : why;
 }
 
 static const char * __init read_node(int node, bool reserved,
-				     struct tag_map_desc *desc)
+				     struct tag_map_desc *desc, int *nid)
 {
 	const char *why;
 	u32 block_size;
@@ -160,7 +170,7 @@ static const char * __init read_node(int node, bool reserved,
 		why = read_u32(node, "block-size", &block_size,
 			       "no block-size", "bad block-size");
 	if (!why)
-		why = read_memory(node, reserved, desc);
+		why = read_memory(node, reserved, desc, nid);
 	if (!why)
 		desc->block_size = block_size;
 	return why;
@@ -169,6 +179,23 @@ static const char * __init read_node(int node, bool reserved,
 static bool __init overlap(u64 a, u64 a_size, u64 b, u64 b_size)
 {
 	return a < b + b_size && b < a + a_size;
+}
+
+/* A node may reserve several ranges. */
+static bool __init overlaps_node(u64 base, u64 size, int node)
+{
+	int len, want = (dt_root_addr_cells + dt_root_size_cells) * 4;
+	const __be32 *cell;
+	u64 start, length;
+
+	cell = fdt_getprop(initial_boot_params, node, "reg", &len);
+	for (; cell && len >= want; len -= want) {
+		start = dt_mem_next_cell(dt_root_addr_cells, &cell);
+		length = dt_mem_next_cell(dt_root_size_cells, &cell);
+		if (length && overlap(base, size, start, length))
+			return true;
+	}
+	return false;
 }
 
 /* What memblock will be told to reserve only later. */
@@ -192,13 +219,11 @@ static bool __init overlaps_later_reservation(u64 base, u64 size, int self)
 
 	parent = fdt_path_offset(fdt, "/reserved-memory");
 	fdt_for_each_subnode(child, fdt, parent) {
-		if (child == self ||
-		    read_range(child, &start, &length, "several"))
-			continue;
 		/* Tag storage against tag storage is told more exactly. */
-		if (!fdt_node_check_compatible(fdt, child, COMPATIBLE))
+		if (child == self ||
+		    !fdt_node_check_compatible(fdt, child, COMPATIBLE))
 			continue;
-		if (overlap(base, size, start, length))
+		if (overlaps_node(base, size, child))
 			return true;
 	}
 	return false;
@@ -247,22 +272,25 @@ static const char * __init check_memory(const struct tag_map_desc *desc,
 	return NULL;
 }
 
+/* Either of two may be the wrong one, so neither is used. */
 static const char * __init check_conflicts(const struct tag_map_desc *desc)
 {
-	enum tag_map_fault fault;
+	enum tag_map_fault fault, first = TAG_MAP_OK;
 	unsigned int i;
 
 	for (i = 0; i < nr_tag_storage_nodes; i++) {
-		fault = tag_map_desc_conflict(&tag_storage_nodes[i].desc, desc);
-		if (fault == TAG_MAP_OK)
+		struct tag_storage_node *other = &tag_storage_nodes[i];
+
+		fault = tag_map_desc_conflict(&other->desc, desc);
+		if (first == TAG_MAP_OK)
+			first = fault;
+		if (fault == TAG_MAP_OK || other->conflict)
 			continue;
-		/* Either of the two may be the wrong one. */
 		pr_info("%s: left alone as well, for the next message\n",
-			tag_storage_nodes[i].path);
-		drop_node(i);
-		return fault_text(fault);
+			other->path);
+		other->conflict = true;
 	}
-	return NULL;
+	return fault_text(first);
 }
 
 static void __init add_node(int node)
@@ -270,35 +298,43 @@ static void __init add_node(int node)
 	const void *fdt = initial_boot_params;
 	char path[MTE_TAG_STORAGE_PATH];
 	struct tag_map_desc desc = {};
+	const char *why, *conflict;
+	int nid = NUMA_NO_NODE;
 	struct tag_map map;
-	const char *why;
 	bool reserved;
 
 	if (fdt_get_path(fdt, node, path, sizeof(path)))
 		strscpy(path, fdt_get_name(fdt, node, NULL) ?: "?");
 	reserved = strstarts(path, "/reserved-memory/");
 
-	why = read_node(node, reserved, &desc);
+	why = read_node(node, reserved, &desc, &nid);
 	if (!why)
 		why = fault_text(tag_map_init(&map, &desc, PAGE_SIZE));
+	conflict = why ? NULL : check_conflicts(&desc);
 	if (!why)
-		why = check_conflicts(&desc);
+		why = conflict;
 	if (!why)
 		why = check_memory(&desc, &map, reserved, node);
 	if (!why && nr_tag_storage_nodes == MTE_TAG_STORAGE_REGIONS)
 		why = "too many regions";
-	if (why) {
+	if (why)
 		refuse(path, why, &desc);
+	/* A conflict is one for those that are still to come, too. */
+	if (why && (!conflict || nr_tag_storage_nodes == MTE_TAG_STORAGE_REGIONS))
 		return;
-	}
 
-	if (!reserved)
-		memblock_add(desc.tag_base, desc.tag_size & PAGE_MASK);
-	memblock_reserve(desc.tag_base, desc.tag_size & PAGE_MASK);
+	if (!why) {
+		if (!reserved)
+			memblock_add(desc.tag_base, desc.tag_size & PAGE_MASK);
+		memblock_reserve(desc.tag_base, desc.tag_size & PAGE_MASK);
+	}
 
 	tag_storage_nodes[nr_tag_storage_nodes] = (struct tag_storage_node) {
 		.desc = desc,
 		.map = map,
+		.nid = nid,
+		.added = !why && !reserved,
+		.conflict = conflict,
 	};
 	strscpy(tag_storage_nodes[nr_tag_storage_nodes++].path, path);
 }
@@ -328,6 +364,7 @@ void __init mte_tag_storage_discover(void)
 {
 	const void *fdt = initial_boot_params;
 	bool found = false;
+	unsigned int i = 0;
 	int node;
 
 	if (disabled) {
@@ -349,6 +386,12 @@ void __init mte_tag_storage_discover(void)
 		add_node(node);
 	}
 
+	while (i < nr_tag_storage_nodes) {
+		if (tag_storage_nodes[i].conflict)
+			drop_node(i);
+		else
+			i++;
+	}
 	if (!found)
 		pr_info("no tag storage region\n");
 	sort(tag_storage_nodes, nr_tag_storage_nodes,
@@ -375,6 +418,31 @@ bool __init mte_tag_storage_range(unsigned int i, phys_addr_t *start,
 	*end = *start + (node->desc.tag_size & PAGE_MASK);
 	return true;
 }
+
+#ifdef CONFIG_NUMA_MEMBLKS
+/**
+ * numa_add_arch_memblks - the nodes of tag storage that is in no memory node
+ *
+ * It is on the node of its memory; without one, it would have none at all.
+ *
+ * Context: early boot, called for a device tree with NUMA.
+ * Return: 0, or the error of numa_add_memblk().
+ */
+int __init numa_add_arch_memblks(void)
+{
+	phys_addr_t start, end;
+	unsigned int i;
+	int r = 0;
+
+	for (i = 0; !r && mte_tag_storage_range(i, &start, &end); i++) {
+		const struct tag_storage_node *node = &tag_storage_nodes[i];
+
+		if (node->added && node->nid != NUMA_NO_NODE)
+			r = numa_add_memblk(node->nid, start, end);
+	}
+	return r;
+}
+#endif
 
 /**
  * mte_tag_storage_begin_map - keep tag storage out of the linear map's loop

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Shared memory that MADV_COLLAPSE makes one huge page keeps data and tags in
- * all of its mappings, tagged or not, with pages that wait for tag storage, are
- * swapped out, or are not there. What was not there has zero tags. Where the
- * storage of the huge page cannot be had, all stays as it is.
+ * Shared memory that MADV_COLLAPSE or khugepaged makes one huge page keeps data
+ * and tags in all of its mappings, tagged or not, to be written to or only read,
+ * with pages that wait for tag storage, lie in it, are swapped out, or are not
+ * there. What was not there has zero tags. Where the storage of the huge page
+ * cannot be had, all stays as it is.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -18,10 +19,12 @@
 #define TRIES	50
 #define TIMEOUT	120
 #define FILES	16
+#define GRACE	30.0	/* seconds for khugepaged to come by */
 
 static size_t huge, nr;
 static char *tagged, *plain;
 static int fd;
+static bool by_khugepaged;
 
 /* What was used stays until the end, so that what follows is other memory. */
 static char *kept[FILES];
@@ -56,10 +59,48 @@ static void free_kept(void)
 		ts_unmap(kept[--nr_kept], nr);
 }
 
+static size_t mapped_by_pmd(const char *mem)
+{
+	return ts_expect(ts_smaps(mem, "ShmemPmdMapped:") == (long)huge / 1024,
+			 "a mapping by PMD");
+}
+
+static void start_khugepaged(void)
+{
+	by_khugepaged = true;
+	ts_thp_set("khugepaged/scan_sleep_millisecs", "5");
+	ts_thp_set("khugepaged/alloc_sleep_millisecs", "5");
+	ts_thp_set("khugepaged/pages_to_scan", "1000000");
+}
+
+/*
+ * Nobody else makes it one folio. It is mapped by the next access, as khugepaged
+ * itself only takes the page table away.
+ */
+static size_t wait_for_khugepaged(char *mem)
+{
+	double until = ts_now() + GRACE;
+
+	ts_thp_set("shmem_enabled", "advise");
+	madvise(mem, huge, MADV_HUGEPAGE);
+	while (ts_folio_pages(mem) != nr && ts_now() < until) {
+		/* It passes over pages that are in the batch of a CPU. */
+		ts_drain();
+		usleep(20 * 1000);
+		ts_ldg(mem);
+	}
+	ts_thp_set("shmem_enabled", "never");
+	return ts_expect(ts_folio_pages(mem) == nr,
+			 "a folio of %zu pages by khugepaged", nr);
+}
+
 static size_t must_collapse(char *mem)
 {
 	size_t bad = ts_expect(ts_folio_pages(mem) <= 1, "base pages");
 	int tries, ret = -1;
+
+	if (by_khugepaged)
+		return bad + wait_for_khugepaged(mem);
 
 	for (tries = 0; tries < TRIES && ret; tries++) {
 		if (tries)
@@ -67,8 +108,7 @@ static size_t must_collapse(char *mem)
 		ret = madvise(mem, huge, MADV_COLLAPSE);
 	}
 	bad += ts_expect(!ret, "MADV_COLLAPSE to work: %s", strerror(errno));
-	bad += ts_expect(ts_smaps(mem, "ShmemPmdMapped:") == (long)huge / 1024,
-			 "a mapping by PMD");
+	bad += mapped_by_pmd(mem);
 	bad += ts_expect(ts_folio_pages(mem) == nr, "a folio of %zu pages", nr);
 	return bad;
 }
@@ -80,8 +120,45 @@ static size_t all_tagged(void)
 	begin();
 	ts_write(tagged, 0, nr, 1);
 	bad = must_collapse(tagged);
+	bad += mapped_by_pmd(tagged);
 	bad += ts_check(tagged, 0, nr, 1);
 	bad += ts_data_check(plain, 0, nr, 1);
+	return bad + end();
+}
+
+/* Nothing can be written by the mapping that is collapsed, not even a tag. */
+static size_t read_only(void)
+{
+	size_t bad;
+
+	begin();
+	ts_write(tagged, 0, nr, 1);
+	ts_protect(tagged, 0, nr, PROT_READ | PROT_MTE);
+	bad = ts_check(tagged, 0, nr, 1);
+	bad += must_collapse(tagged);
+	bad += mapped_by_pmd(tagged);
+	bad += ts_check(tagged, 0, nr, 1);
+	bad += ts_data_check(plain, 0, nr, 1);
+	ts_protect(tagged, 0, nr, TS_RWT);
+	return bad + end();
+}
+
+/* Half of it has tags, the other half waits. */
+static size_t read_only_waiting(void)
+{
+	size_t bad, half;
+
+	begin();
+	half = nr / 2;
+	ts_data_write(plain, 0, nr, 1);
+	ts_tags_write(tagged, 0, half, 1);
+	ts_protect(plain, 0, nr, PROT_READ);
+	ts_protect(plain, 0, nr, PROT_READ | PROT_MTE);
+	bad = must_collapse(plain);
+	bad += ts_check(plain, 0, half, 1);
+	bad += ts_tags_zero(plain, half, half);
+	bad += ts_data_check(plain, half, half, 1);
+	bad += ts_check(tagged, 0, half, 1);
 	return bad + end();
 }
 
@@ -94,6 +171,7 @@ static size_t by_plain(void)
 	ts_write(tagged, 0, nr, 1);
 	ts_load(plain);
 	bad = must_collapse(plain);
+	bad += mapped_by_pmd(plain);
 	bad += ts_data_check(plain, 0, nr, 1);
 	bad += ts_check(tagged, 0, nr, 1);
 	return bad + end();
@@ -163,6 +241,8 @@ static size_t all_ways(void)
 {
 	static const struct ts_way way[] = {
 		{ "tagged", all_tagged },
+		{ "to be read only", read_only },
+		{ "to be read only, half of it waits", read_only_waiting },
 		{ "by untagged mapping", by_plain },
 		{ "a quarter of each kind", mixed },
 		{ "some swapped out", some_swapped },
@@ -185,6 +265,65 @@ static int storage_free(void)
 static int storage_used(void)
 {
 	return ts_result(ts_while_lent(all_ways));
+}
+
+static int khugepaged_free(void)
+{
+	size_t bad;
+
+	start_khugepaged();
+	bad = all_ways();
+	by_khugepaged = false;
+	return ts_result(bad);
+}
+
+static int khugepaged_used(void)
+{
+	size_t bad;
+
+	start_khugepaged();
+	bad = ts_while_lent(all_ways);
+	by_khugepaged = false;
+	return ts_result(bad);
+}
+
+/* Base pages in tag storage, a quarter of which the tagged mapping waits for. */
+static size_t lent_collapsed(struct ts_ballast *ballast)
+{
+	size_t bad, in, q = nr / 4;
+
+	begin();
+	ts_ballast_near(ballast);
+	ts_data_write(plain, 0, nr, 1);
+	ts_tags_write(tagged, 0, q, 1);
+	ts_protect(plain, q, q, TS_RWT);
+	in = ts_in_storage(plain, nr);
+	ts_usually(in > nr / 2, "most of %zu pages in tag storage, not %zu",
+		   nr - q, in);
+	bad = must_collapse(tagged);
+	bad += ts_check(tagged, 0, q, 1);
+	bad += ts_tags_zero(tagged, q, nr - q);
+	bad += ts_data_check(plain, 0, nr, 1);
+	bad += ts_tags_zero(plain, q, q);
+	return bad + end();
+}
+
+static int from_storage(void)
+{
+	struct ts_ballast ballast = { };
+	size_t bad;
+
+	huge = ts_huge_size();
+	nr = huge / ts_psize;
+	/* The free pages of one CPU, see ts_ballast_near(). */
+	ts_run_on(0);
+	bad = lent_collapsed(&ballast);
+	start_khugepaged();
+	bad += lent_collapsed(&ballast);
+	by_khugepaged = false;
+	free_kept();
+	ts_ballast_free(&ballast);
+	return ts_result(bad);
 }
 
 /* A file that had its tag storage before that was used up. */
@@ -275,6 +414,9 @@ static const struct ts_case cases[] = {
 	{ "tag storage free", storage_free, NEED },
 	{ "tag storage in use", storage_used, NEED },
 	{ "tag storage pinned", storage_pinned, NEED },
+	{ "khugepaged, tag storage free", khugepaged_free, NEED },
+	{ "khugepaged, tag storage in use", khugepaged_used, NEED },
+	{ "pages in tag storage", from_storage, NEED },
 };
 
 int main(void)

@@ -3,7 +3,8 @@
  * KSM merges what has no tags, and nothing else. A merged page in a mapping
  * that becomes tagged waits for its tag storage like any page, is shared as
  * long as tags are only read, and copied when one is written: by the user, by
- * taking the page out of KSM, and at swap-in.
+ * taking the page out of KSM, and at swap-in. Where it lies in lent tag storage
+ * itself, it moves for all of its mappings.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,10 @@
 #define TIMEOUT	120
 
 static char *a, *b;
+
+/* Whether pages shall lie in tag storage. */
+static bool lent;
+static struct ts_ballast ballast;
 
 static long number(const char *path)
 {
@@ -62,14 +67,26 @@ static size_t same(void)
 	return nr;
 }
 
+static void lie_in_storage(const char *when)
+{
+	size_t in = ts_in_storage(a, NR) + ts_in_storage(b, NR);
+
+	if (lent)
+		ts_usually(in > NR, "most of %d pages in tag storage %s, not %zu",
+			   2 * NR, when, in);
+}
+
 static void map_two(void)
 {
+	if (lent)
+		ts_ballast_near(&ballast);
 	a = ts_map(NR, TS_RW, 0);
 	b = ts_map(NR, TS_RW, 0);
 	madvise(a, NR * ts_psize, MADV_NOHUGEPAGE);
 	madvise(b, NR * ts_psize, MADV_NOHUGEPAGE);
 	ts_data_write(a, 0, NR, SEED);
 	ts_data_write(b, 0, NR, SEED);
+	lie_in_storage("at first");
 }
 
 static void mergeable(void)
@@ -89,11 +106,14 @@ static size_t merge_all(void)
 		bad = scan_all();
 		nr = same();
 	} while (!bad && nr < NR && ts_now() < end);
+	lie_in_storage("when they are one");
 	return bad + ts_expect(nr == NR, "%d pages to be merged, not %zu", NR, nr);
 }
 
 static int done(size_t bad)
 {
+	bad += ts_expect(!lent || !ts_in_storage(a, NR),
+			 "no tagged page in tag storage");
 	ts_unmap(a, NR);
 	ts_unmap(b, NR);
 	return ts_result(bad);
@@ -308,6 +328,27 @@ static int swapped_storage_used(void)
 	return bad ? KSFT_FAIL : result;
 }
 
+/* Pages, merged or not, that lie in tag storage until a tag is accessed. */
+static int in_storage(void)
+{
+	static int (*const fn[])(void) = {
+		one_tagged, both_tagged, refused, waiting, unmerged,
+	};
+	long faults = ts_vmstat("metadata_none_fault");
+	size_t bad = 0, i;
+
+	/* The free pages of one CPU, see ts_ballast_near(). */
+	ts_run_on(0);
+	lent = true;
+	for (i = 0; i < ARRAY_SIZE(fn); i++)
+		bad += ts_expect(fn[i]() == KSFT_PASS, "way %zu to work", i);
+	lent = false;
+	bad += ts_expect(ts_vmstat("metadata_none_fault") > faults + NR / 2,
+			 "faults of pages in tag storage");
+	ts_ballast_free(&ballast);
+	return ts_result(bad);
+}
+
 #define NEED	TS_NEED_ROOT
 
 static const struct ts_case cases[] = {
@@ -317,6 +358,8 @@ static const struct ts_case cases[] = {
 	{ "pages that wait for storage are merged", waiting, NEED },
 	{ "a merged page is taken out before its first access", unmerged, NEED },
 	{ "the zero page", zero_pages, NEED },
+	{ "pages in tag storage", in_storage,
+	  NEED | TS_NEED_COUNTERS | TS_NEED_REGIONS },
 	{ "copied at swap-in", swapped, NEED | TS_NEED_SWAP },
 	{ "copied at swap-in, storage in use", swapped_storage_used,
 	  NEED | TS_NEED_SWAP | TS_NEED_REGIONS },

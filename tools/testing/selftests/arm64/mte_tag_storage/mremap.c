@@ -4,7 +4,8 @@
  * single entries, by whole page tables and as a huge page, and can be reached
  * by others first: a process in vfork(), process_vm_writev() and
  * process_vm_readv(), /proc/PID/mem. They keep their data, have zero tags and
- * hold new ones.
+ * hold new ones. That is so as well where they lie in lent tag storage themselves
+ * and have to be moved for it.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -42,10 +43,46 @@ static char *move(char *from, char *to, size_t nr, int flags)
 	return mem;
 }
 
+/* Whether pages shall lie in tag storage. */
+static bool lent;
+static struct ts_ballast ballast;
+
+static char *map_none(size_t nr)
+{
+	size_t in;
+	char *mem;
+
+	if (!lent)
+		return ts_map_none(nr, SEED);
+	ts_ballast_near(&ballast);
+	mem = ts_map_none(nr, SEED);
+	in = ts_in_storage(mem, nr);
+	ts_usually(in > nr / 2, "most of %zu pages in tag storage, not %zu", nr,
+		   in);
+	return mem;
+}
+
+/* See ts_none_touch(). All pages have moved out of tag storage then. */
+static size_t none_touch(char *mem, size_t nr, unsigned long seed)
+{
+	size_t bad = ts_none_touch(mem, 0, nr, seed);
+
+	return bad + ts_expect(!lent || !ts_in_storage(mem, nr),
+			       "no tagged page in tag storage");
+}
+
 /* Pages that wait, at @offset into a huge page. */
 static char *waiting_at(size_t nr, size_t offset)
 {
-	return move(ts_map_none(nr, SEED), place(nr, offset), nr, 0);
+	char *mem = map_none(nr);
+	size_t in = lent ? ts_in_storage(mem, nr) : 0;
+
+	mem = move(mem, place(nr, offset), nr, 0);
+	/* These are the same pages in another place. */
+	if (lent)
+		ts_usually(ts_in_storage(mem, nr) == in,
+			   "%zu pages still in tag storage", in);
+	return mem;
 }
 
 /* By entries, as source and destination differ in their place in the table. */
@@ -55,7 +92,7 @@ static int entries(void)
 	char *mem = waiting_at(nr, 4 * ts_psize);
 
 	mem = move(mem, place(nr, 37 * ts_psize), nr, 0);
-	bad = ts_none_touch(mem, 0, nr, SEED);
+	bad = none_touch(mem, nr, SEED);
 	mem = move(mem, place(nr, 3 * ts_psize), nr, 0);
 	bad += ts_check(mem, 0, nr, SEED);
 	ts_unmap(mem, nr);
@@ -69,7 +106,7 @@ static int tables(void)
 	char *mem = waiting_at(nr, 0);
 
 	mem = move(mem, place(nr, 0), nr, 0);
-	bad = ts_none_touch(mem, 0, nr, SEED);
+	bad = none_touch(mem, nr, SEED);
 	mem = move(mem, place(nr, 0), nr, 0);
 	bad += ts_check(mem, 0, nr, SEED);
 	ts_unmap(mem, nr);
@@ -85,7 +122,7 @@ static int huge_as_one(void)
 		return ts_skip("got no huge page");
 	mem = move(mem, place(nr, 0), nr, 0);
 	bad = ts_expect(ts_is_huge(mem), "the huge page to be moved as one");
-	bad += ts_none_touch(mem, 0, nr, SEED);
+	bad += none_touch(mem, nr, SEED);
 	ts_unmap(mem, nr);
 	return ts_result(bad);
 }
@@ -99,7 +136,7 @@ static int huge_to_entries(void)
 	if (!mem)
 		return ts_skip("got no huge page");
 	mem = move(mem, place(nr, 9 * ts_psize), nr, 0);
-	bad = ts_none_touch(mem, 0, nr, SEED);
+	bad = none_touch(mem, nr, SEED);
 	ts_unmap(mem, nr);
 	return ts_result(bad);
 }
@@ -110,7 +147,7 @@ static size_t dontunmap(char *old, size_t nr, size_t offset)
 	char *mem = move(old, place(nr, offset), nr, MREMAP_DONTUNMAP);
 	size_t i, bad;
 
-	bad = ts_none_touch(mem, 0, nr, SEED);
+	bad = none_touch(mem, nr, SEED);
 	for (i = 0; i < nr; i++)
 		bad += ts_expect(!ts_load(old + i * ts_psize),
 				 "the old page %zu to be empty", i);
@@ -145,7 +182,7 @@ static int keep_mapping_huge(void)
 static int resize(void)
 {
 	size_t nr = 256, bad;
-	char *mem = ts_map_none(nr, SEED);
+	char *mem = map_none(nr);
 
 	mem = mremap(mem, nr * ts_psize, 2 * nr * ts_psize, MREMAP_MAYMOVE);
 	if (mem == MAP_FAILED)
@@ -153,7 +190,7 @@ static int resize(void)
 	ts_write(mem, nr, nr, SEED);
 	mem = mremap(mem, 2 * nr * ts_psize, (nr + 10) * ts_psize, 0);
 	bad = ts_expect(mem != MAP_FAILED, "mremap() to shrink the mapping");
-	bad += ts_none_touch(mem, 0, nr, SEED);
+	bad += none_touch(mem, nr, SEED);
 	bad += ts_check(mem, 0, nr + 10, SEED);
 	ts_unmap(mem, nr + 10);
 	return ts_result(bad);
@@ -163,7 +200,7 @@ static int resize(void)
 static int vforked(void)
 {
 	size_t nr = 256, bad;
-	char *mem = ts_map_none(nr, SEED);
+	char *mem = map_none(nr);
 	static size_t in_child;
 	int status;
 	pid_t pid;
@@ -237,7 +274,7 @@ static size_t reached(int (*fn)(void *), size_t nr, char *mem)
 	madvise(mem, nr * ts_psize, MADV_DONTFORK);
 	ret = ts_child(fn, &r, TIMEOUT);
 	bad = ts_expect(!ret, "child to end with 0, not %d", ret);
-	bad += ts_none_touch(mem, 0, nr, 2);
+	bad += none_touch(mem, nr, 2);
 	ts_unmap(r.own, nr);
 	ts_unmap(mem, nr);
 	return bad;
@@ -247,8 +284,8 @@ static int remote(void)
 {
 	size_t bad;
 
-	bad = reached(child_remote, 256, ts_map_none(256, SEED));
-	bad += reached(child_proc_mem, 256, ts_map_none(256, SEED));
+	bad = reached(child_remote, 256, map_none(256));
+	bad += reached(child_proc_mem, 256, map_none(256));
 	return ts_result(bad);
 }
 
@@ -259,6 +296,24 @@ static int remote_huge(void)
 	if (!mem)
 		return ts_skip("got no huge page");
 	return ts_result(reached(child_remote, ts_huge_size() / ts_psize, mem));
+}
+
+/* All of that with base pages that lie in tag storage. */
+static int in_storage(void)
+{
+	static int (*const fn[])(void) = {
+		entries, tables, keep_mapping, resize, vforked, remote,
+	};
+	size_t bad = 0, i;
+
+	/* The free pages of one CPU, see ts_ballast_near(). */
+	ts_run_on(0);
+	lent = true;
+	for (i = 0; i < ARRAY_SIZE(fn); i++)
+		bad += ts_expect(fn[i]() == KSFT_PASS, "way %zu to work", i);
+	lent = false;
+	ts_ballast_free(&ballast);
+	return ts_result(bad);
 }
 
 static const struct ts_case cases[] = {
@@ -272,6 +327,8 @@ static const struct ts_case cases[] = {
 	{ "vfork", vforked, 0 },
 	{ "process_vm_* and /proc/PID/mem", remote, 0 },
 	{ "process_vm_* of a huge page", remote_huge, TS_NEED_THP },
+	{ "pages in tag storage", in_storage,
+	  TS_NEED_ROOT | TS_NEED_COUNTERS | TS_NEED_REGIONS },
 };
 
 int main(void)

@@ -28,6 +28,8 @@
 #define MANY	60	/* seconds; more is no bound */
 #define SHORT	5	/* seconds in which the others must get something done */
 #define WAITED	2.5	/* seconds until the first page is let go */
+#define LARGE	16UL	/* pages of a large folio */
+#define NR_LARGE	32
 
 /* A page in tag storage, one whose tags are there, and the pipes for each. */
 struct pair {
@@ -662,12 +664,95 @@ static int pinned_twice(void)
 	return ts_result(bad);
 }
 
+static void end_well(int sig)
+{
+	(void)sig;
+	_exit(0);
+}
+
+/* SIGBUS ends it, nothing else does. */
+static int read_waiting(void *arg)
+{
+	char *page = arg;
+
+	signal(SIGBUS, end_well);
+	ts_protect(page, 0, 1, TS_RWT);
+	ts_load(page);
+	return 1;
+}
+
+/* A page of a large folio, but for the first, that has its tags in the ballast. */
+static bool find_tail(const char *mem, size_t nr, size_t *tail, size_t *storage)
+{
+	size_t i;
+
+	for (i = 1; i < nr; i++) {
+		ssize_t found = ts_ballast_storage(&ballast,
+						   ts_pfn(mem + i * ts_psize));
+
+		if (found < 0 || i % LARGE == 0 ||
+		    ts_folio_pages(mem + i * ts_psize) < 2)
+			continue;
+		*tail = i;
+		*storage = found;
+		return true;
+	}
+	return false;
+}
+
+/* The whole folio can be neither moved nor split: the wait is for its count. */
+static int pinned_tail(void)
+{
+	size_t nr = NR_LARGE * LARGE, bad, tail, storage;
+	int tail_pipe[2], storage_pipe[2], ret;
+	double start;
+	char name[64], *mem;
+
+	snprintf(name, sizeof(name), "hugepages-%zukB/enabled",
+		 LARGE * ts_psize / 1024);
+	ts_thp_set("hugepages-2048kB/enabled", "never");
+	ts_thp_set(name, "madvise");
+	mem = ts_map_huge(nr * ts_psize);
+	ts_data_write(mem, 0, nr, SEED);
+	ts_thp_set(name, "never");
+	ts_thp_set("hugepages-2048kB/enabled", "inherit");
+	ts_ballast_free(&ballast);
+	next_pair = 0;
+	ts_ballast_lend(&ballast);
+	if (!find_tail(mem, nr, &tail, &storage) ||
+	    !ts_pin_pipe(mem + tail * ts_psize, tail_pipe))
+		return ts_skip("no large folio that has its tags in the ballast");
+	ts_data_write(ballast.mem, storage, 1, SEED);
+	if (!ts_pin_pipe(at(storage), storage_pipe))
+		return ts_skip("no page in tag storage could be pinned");
+
+	start = ts_now();
+	ret = ts_child(read_waiting, mem + tail * ts_psize, MANY);
+	start = ts_now() - start;
+	bad = ts_expect(!ret, "SIGBUS within %d s, not %d", MANY, ret);
+	bad += ts_usually(start > WAITED, "the access to wait, not %.1f s", start);
+	bad += ts_usually(ts_folio_pages(mem + tail * ts_psize) > 1,
+			  "the folio to stay as it is");
+	close(tail_pipe[0]);
+	close(tail_pipe[1]);
+	bad += unpin(storage_pipe, storage);
+	ts_protect(mem, 0, nr, TS_RWT);
+	bad += ts_data_check(mem, 0, nr, SEED);
+	ts_tags_write(mem, 0, nr, SEED);
+	bad += ts_check(mem, 0, nr, SEED);
+	bad += ts_data_check(ballast.mem, storage, 1, SEED);
+	ts_unmap(mem, nr);
+	return ts_result(bad);
+}
+
 static const struct ts_case cases[] = {
 	{ "page in tag storage pinned", pinned_storage, NEED },
 	{ "page in tag storage pinned, many need it", pinned_again, NEED },
 	{ "covered page pinned", pinned_covered, NEED },
 	{ "both pages pinned", pinned_both, NEED },
 	{ "both pages pinned, for several processes", pinned_shared, NEED },
+	{ "both pages pinned, one of them a part of a large folio", pinned_tail,
+	  NEED | TS_NEED_THP },
 	{ "both pages pinned, another page takes the storage", pinned_taken,
 	  NEED | TS_NEED_CPUS },
 	{ "both pages pinned, another page needs the storage, too", pinned_twice,

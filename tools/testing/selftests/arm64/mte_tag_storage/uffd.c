@@ -2,8 +2,8 @@
 /*
  * userfaultfd on tagged memory: pages that it copies, fills with zero, maps or
  * moves in have the right data and tags, whether their tag storage is free or in
- * use as data, also where they wait for it; and write protection by it, or by
- * PAGEMAP_SCAN for it, survives that wait.
+ * use as data, also where they wait for it and lie in lent tag storage themselves;
+ * and write protection by it, or by PAGEMAP_SCAN for it, survives that wait.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -624,6 +624,165 @@ static int storage_used(void)
 	return can(0) ? ts_result(ts_while_lent(all_ways)) : cannot();
 }
 
+/* Pages that lie in tag storage, and wait. */
+static char *map_none_in_storage(struct ts_ballast *ballast)
+{
+	size_t in;
+	char *mem;
+
+	/* The free pages of one CPU. */
+	ts_run_on(0);
+	ts_ballast_near(ballast);
+	mem = ts_map_none(NR, SEED);
+	in = ts_in_storage(mem, NR);
+	ts_usually(in > NR / 2, "most of %d pages in tag storage, not %zu", NR,
+		   in);
+	return mem;
+}
+
+/* The first access to each page of these moves it. */
+static size_t moves_out(const char *mem)
+{
+	return ts_expect(!ts_in_storage(mem, NR),
+			 "no tagged page in tag storage");
+}
+
+/* To move out is no write, and the new place is as protected as the old one. */
+static int wp_in_storage(void)
+{
+	struct ts_ballast ballast = { };
+	size_t bad = 0, i;
+
+	for (i = 0; i < 2; i++) {
+		char *mem = map_none_in_storage(&ballast);
+
+		if (!begin(mem, NR, UFFDIO_REGISTER_MODE_WP, 0))
+			return cannot();
+		bad += ts_expect(!protect(mem, NR, true), "write protection");
+		/* Undone before the first access, and not. */
+		if (i) {
+			bad += ts_expect(!protect(mem, NR, false),
+					 "write protection to end");
+			bad += ts_none_touch(mem, 0, NR, SEED);
+		} else {
+			bad += check_wp(mem, NR);
+		}
+		bad += moves_out(mem);
+		close(uffd);
+		ts_unmap(mem, NR);
+	}
+	ts_ballast_free(&ballast);
+	return ts_result(bad);
+}
+
+static int wp_async_in_storage(void)
+{
+	struct ts_ballast ballast = { };
+	char *mem = map_none_in_storage(&ballast);
+	size_t bad;
+
+	if (!begin_async(mem, NR))
+		return cannot();
+	bad = check_scan(mem, NR);
+	bad += moves_out(mem);
+	close(uffd);
+	ts_unmap(mem, NR);
+	ts_ballast_free(&ballast);
+	return ts_result(bad);
+}
+
+/* Moved in the address space they are the same pages, and wait on. */
+static int move_in_storage(void)
+{
+	char *to = ts_map(NR, TS_RWT, 0), *from;
+	struct ts_ballast ballast = { };
+	size_t bad, in;
+	int ret;
+
+	from = map_none_in_storage(&ballast);
+	in = ts_in_storage(from, NR);
+	if (!begin(to, NR, UFFDIO_REGISTER_MODE_MISSING, UFFD_FEATURE_MOVE))
+		return cannot();
+	ret = move_in(to, from, NR);
+	bad = ts_expect(!ret, "UFFDIO_MOVE to succeed, not %d", ret);
+	ts_usually(ts_in_storage(to, NR) == in,
+		   "%zu pages still in tag storage, not %zu", in,
+		   ts_in_storage(to, NR));
+	close(uffd);
+	bad += ts_none_touch(to, 0, NR, SEED);
+	bad += moves_out(to);
+	bad += ts_tags_zero(from, 0, NR);
+	bad += ts_expect(!ts_load(from), "nothing to be left");
+	ts_unmap(from, NR);
+	ts_unmap(to, NR);
+	ts_ballast_free(&ballast);
+	return ts_result(bad);
+}
+
+/* A part of them is moved, which then ends where tagged pages are. */
+static int move_part_in_storage(void)
+{
+	struct ts_ballast ballast = { };
+	size_t bad = 0, i;
+
+	if (!can(UFFD_FEATURE_MOVE))
+		return cannot();
+	for (i = 0; i <= 2; i++)
+		bad += part_moved(map_none_in_storage(&ballast), NR,
+				  i * NR / 2);
+	ts_ballast_free(&ballast);
+	return ts_result(bad);
+}
+
+/*
+ * Pages that are there are not replaced by what is copied or zeroed in, and
+ * wait on. What comes to their place when they have gone is for a tagged
+ * mapping, so lies elsewhere.
+ */
+static int fill_in_storage(void)
+{
+	struct ts_ballast ballast = { };
+	char *mem = map_none_in_storage(&ballast);
+	struct uffdio_zeropage zero = {
+		.range = { (unsigned long)mem, NR / 2 * ts_psize },
+	};
+	size_t bad = 0, in = ts_in_storage(mem, NR), i;
+
+	source = ts_map(NR, TS_RW, 0);
+	ts_data_write(source, 0, NR, 2);
+	if (!begin(mem, NR, UFFDIO_REGISTER_MODE_MISSING, 0))
+		return cannot();
+	bad += ts_expect(copy_in(mem, source, NR) && errno == EEXIST,
+			 "UFFDIO_COPY to refuse");
+	bad += ts_expect(ioctl(uffd, UFFDIO_ZEROPAGE, &zero) &&
+			 errno == EEXIST, "UFFDIO_ZEROPAGE to refuse");
+	ts_usually(ts_in_storage(mem, NR) == in,
+		   "%zu pages still in tag storage, not %zu", in,
+		   ts_in_storage(mem, NR));
+	bad += ts_none_touch(mem, 0, NR, SEED);
+	bad += moves_out(mem);
+
+	madvise(mem, NR * ts_psize, MADV_DONTNEED);
+	ts_ballast_near(&ballast);
+	bad += ts_expect(!ioctl(uffd, UFFDIO_ZEROPAGE, &zero),
+			 "UFFDIO_ZEROPAGE");
+	bad += ts_expect(!copy_in(mem + NR / 2 * ts_psize,
+				  source + NR / 2 * ts_psize, NR / 2),
+			 "UFFDIO_COPY");
+	bad += moves_out(mem);
+	bad += ts_tags_zero(mem, 0, NR);
+	bad += ts_data_check(mem, NR / 2, NR / 2, 2);
+	for (i = 0; i < NR / 2; i++)
+		bad += ts_expect(!ts_load(mem + i * ts_psize), "zero data");
+	ts_write(mem, 0, NR, 3);
+	bad += ts_check(mem, 0, NR, 3);
+	close(uffd);
+	ts_unmap(source, NR);
+	ts_unmap(mem, NR);
+	ts_ballast_free(&ballast);
+	return ts_result(bad);
+}
+
 /* Where the one side is tagged and the other is not, nothing is moved. */
 static int move_refused(void)
 {
@@ -643,6 +802,8 @@ static int move_refused(void)
 	return ts_result(bad);
 }
 
+#define NEED_STORAGE	(TS_NEED_ROOT | TS_NEED_COUNTERS | TS_NEED_REGIONS)
+
 static const struct ts_case cases[] = {
 	{ "UFFDIO_COPY", copy, TS_NEED_ROOT },
 	{ "UFFDIO_ZEROPAGE", zeropage, TS_NEED_ROOT },
@@ -661,8 +822,17 @@ static const struct ts_case cases[] = {
 	{ "UFFDIO_MOVE of a part of a huge page", move_part_huge,
 	  TS_NEED_ROOT | TS_NEED_THP },
 	{ "UFFDIO_MOVE between tagged and not", move_refused, TS_NEED_ROOT },
-	{ "tag storage in use", storage_used,
-	  TS_NEED_ROOT | TS_NEED_COUNTERS | TS_NEED_REGIONS },
+	{ "UFFDIO_WRITEPROTECT of pages in tag storage", wp_in_storage,
+	  NEED_STORAGE },
+	{ "PAGEMAP_SCAN that protects pages in tag storage",
+	  wp_async_in_storage, NEED_STORAGE },
+	{ "UFFDIO_MOVE of pages in tag storage", move_in_storage,
+	  NEED_STORAGE },
+	{ "UFFDIO_MOVE of a part of pages in tag storage",
+	  move_part_in_storage, NEED_STORAGE },
+	{ "UFFDIO_COPY and UFFDIO_ZEROPAGE on pages in tag storage",
+	  fill_in_storage, NEED_STORAGE },
+	{ "tag storage in use", storage_used, NEED_STORAGE },
 };
 
 int main(void)

@@ -3,7 +3,7 @@
  * A uprobe copies the page of its instruction. The copy of a tagged page has
  * its tags, the copy of a page that waits for its tag storage has none, and the
  * same is true when the probe is removed; and that also where the tag storage
- * of the copy holds data.
+ * of the copy holds data, and where the page lies in lent tag storage itself.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -32,6 +32,10 @@
 static char *mem;
 static int fd = -1;
 
+/* Whether the pages of the code shall lie in tag storage. */
+static bool lent;
+static struct ts_ballast ballast;
+
 /*
  * The first two instructions of a page, over its pattern. The kernel reads the
  * one with the probe from the file, whatever a private page has in its place.
@@ -53,6 +57,15 @@ static void write_code(void)
 	}
 }
 
+static void lie_in_storage(void)
+{
+	size_t in = ts_in_storage(mem, NR);
+
+	if (lent)
+		ts_usually(in > NR / 2,
+			   "most of %d pages in tag storage, not %zu", NR, in);
+}
+
 /*
  * Pages of a file, private ones or, without @own, those of the page cache, that
  * can be executed and are tagged, or, with @waits, wait to be.
@@ -66,10 +79,13 @@ static bool map_code(bool own, bool waits)
 		   own ? MAP_PRIVATE : MAP_SHARED, fd, 0);
 	if (mem == MAP_FAILED)
 		return false;
+	if (lent)
+		ts_ballast_near(&ballast);
 	ts_data_write(mem, 0, NR, SEED);
 	if (!waits)
 		ts_tags_write(mem, 0, NR, SEED);
 	write_code();
+	lie_in_storage();
 	if (!own) {
 		char *shared = mem;
 
@@ -189,6 +205,8 @@ static size_t probed(bool own, bool waits)
 	bad += check_code(!waits, true);
 	unprobe();
 	bad += check_code(!waits, false);
+	bad += ts_expect(!ts_in_storage(mem, NR),
+			 "no tagged page in tag storage");
 	unmap_code();
 	return bad;
 }
@@ -218,10 +236,27 @@ static int cache_waiting(void)
 	return ts_result(probed(false, true));
 }
 
+/* The pages that are copied and those that stay have to move, to be tagged. */
+static int in_storage(void)
+{
+	long faults = ts_vmstat("metadata_none_fault");
+	size_t bad;
+
+	/* The free pages of one CPU, see ts_ballast_near(). */
+	ts_run_on(0);
+	lent = true;
+	bad = probed(true, true);
+	bad += probed(false, true);
+	lent = false;
+	bad += ts_expect(ts_vmstat("metadata_none_fault") > faults + NR / 2,
+			 "faults of pages in tag storage");
+	ts_ballast_free(&ballast);
+	return ts_result(bad);
+}
+
 /* Data in the tag storage of the copies has to make way. */
 static int storage_used(void)
 {
-	struct ts_ballast ballast = { };
 	struct ts_counters before, after;
 	size_t bad, lent;
 
@@ -246,6 +281,8 @@ static const struct ts_case cases[] = {
 	{ "tagged page of the page cache, mapped untagged", cache_untagged,
 	  TS_NEED_ROOT },
 	{ "page of the page cache that waits", cache_waiting, TS_NEED_ROOT },
+	{ "pages that lie in tag storage", in_storage,
+	  TS_NEED_ROOT | TS_NEED_COUNTERS | TS_NEED_REGIONS },
 	{ "storage in use", storage_used,
 	  TS_NEED_ROOT | TS_NEED_COUNTERS | TS_NEED_REGIONS },
 };
