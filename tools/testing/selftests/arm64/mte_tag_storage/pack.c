@@ -345,33 +345,59 @@ static size_t nr_locked(void)
 	return is;
 }
 
-static int locked_pages(void)
+/* All that are kept, on a machine whose administrator lets such pages move or not. */
+static void begin_locked(const char *may_move)
 {
-	long before = settled(), moved = ts_vmstat("metadata_packed");
-	char movable[16] = "";
-	size_t bad, is, i;
+	size_t i;
 
-	ts_read_file("/proc/sys/vm/compact_unevictable_allowed", movable,
-		     sizeof(movable));
-	if (movable[0] != '1')
-		return ts_skip("locked memory is not moved");
+	ts_set("/proc/sys/vm/compact_unevictable_allowed", may_move);
 	begin(false);
 	/* A page that is being moved just then is locked later, by reclaim. */
 	for (i = 0; i < NR; i += KEPT)
 		if (mlock(mem + i * ts_psize, ts_psize))
 			ksft_exit_fail_msg("mlock failed\n");
 	fill();
+}
+
+/* A page that was moved is not, until it is on its list again. */
+static size_t all_locked(void)
+{
+	size_t is = nr_locked(), i;
+
+	for (i = 0; i < 50 && is < NR / KEPT; i++) {
+		ts_compact();
+		is = nr_locked();
+	}
+	return ts_expect(is == NR / KEPT, "%lu pages locked, not %zu",
+			 NR / KEPT, is);
+}
+
+static int locked_pages(void)
+{
+	long before = settled(), moved = ts_vmstat("metadata_packed");
+	size_t bad;
+
+	begin_locked("1");
 	leave_few();
 	bad = few_blocks(before);
 	moved = ts_vmstat("metadata_packed") - moved;
 	bad += ts_expect(moved > 0, "pages to be moved");
-	/* A page that was moved is not, until it is on its list again. */
-	for (i = 0, is = nr_locked(); i < 50 && is < NR / KEPT; i++) {
-		ts_compact();
-		is = nr_locked();
-	}
-	bad += ts_expect(is == NR / KEPT, "%lu pages locked, not %zu",
-			 NR / KEPT, is);
+	return end(bad + all_locked(), true);
+}
+
+static int locked_stay(void)
+{
+	size_t bad;
+	long moved;
+
+	begin_locked("0");
+	bad = all_locked();
+	moved = ts_vmstat("metadata_packed");
+	leave_few();
+	stay_short();
+	moved = not_packing() - moved;
+	bad += ts_expect(!moved, "no page to be moved, not %ld", moved);
+	ts_set("/proc/sys/vm/compact_unevictable_allowed", "1");
 	return end(bad, true);
 }
 
@@ -597,6 +623,7 @@ static const struct ts_case cases[] = {
 	{ "some of the pages are pinned", pinned, NEED },
 	{ "pages shared by processes", shared, NEED },
 	{ "locked pages", locked_pages, NEED },
+	{ "locked pages that must not move", locked_stay, NEED },
 	{ "large folios", large_folios,
 	  NEED | TS_NEED_REGIONS | TS_NEED_THP },
 	{ "nearly full blocks", dense_stay,
