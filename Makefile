@@ -16,7 +16,7 @@ export BUILD DISCARD JOBS BASE_VERSION
 
 .DEFAULT_GOAL := help
 .PHONY: help setup fetch emulator tree refresh series stat lint bisect \
-	kernel guest run test test-all selftests mutants bench clean
+	variants kernel guest run test test-all selftests mutants bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,9 @@ lint: ## check patches, new files, scripts and prose
 
 bisect: ## build every step of the series, with the option on and off
 	@scripts/bisect
+
+variants: ## compile the series without NUMA, THP, swap, ..., and with larger pages
+	@scripts/variants
 
 emulator: ## build the emulator whose tags live in guest RAM
 	@scripts/emulator

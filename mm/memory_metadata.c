@@ -145,13 +145,17 @@ void __init metadata_add_range(unsigned long start_pfn, unsigned long end_pfn,
 
 /* 2. Taking storage out of the allocator, and giving it back. */
 
-/* A page off the free lists becomes an allocated page with one reference. */
+/*
+ * A page off the free lists becomes an allocated page with one reference. It is
+ * returned as alloc_hooks() wants a value.
+ */
 static struct page *prepare_taken_noprof(struct page *page)
 {
 	post_alloc_hook(page, 0, GFP_NOWAIT | __GFP_NOWARN);
 	set_page_refcounted(page);
 	return page;
 }
+
 #define prepare_taken(...)	alloc_hooks(prepare_taken_noprof(__VA_ARGS__))
 
 static void account_reserved(unsigned long pfn, long nr)
@@ -241,8 +245,8 @@ static bool isolate_page(struct page *page, gfp_t gfp, struct list_head *list)
 	if (folio_maybe_dma_pinned(folio))
 		goto put;
 	/*
-	 * As for compaction: who only tries leaves alone what is locked, and may
-	 * have to stay for latency.
+	 * As for compaction: who only tries leaves alone what is locked, if the
+	 * administrator wants that.
 	 */
 	if (!READ_ONCE(sysctl_compact_unevictable_allowed) &&
 	    !(gfp & __GFP_DIRECT_RECLAIM) && folio_test_unevictable(folio))
@@ -439,8 +443,7 @@ gfp_t metadata_vma_gfp(struct vm_area_struct *vma)
 	return memory_metadata_enabled() && arch_vma_has_metadata(vma) ?
 	       __GFP_TAGGED : 0;
 }
-/* For vma_alloc_folio(). */
-EXPORT_SYMBOL_GPL(metadata_vma_gfp);
+EXPORT_SYMBOL(metadata_vma_gfp);	/* for vma_alloc_folio() */
 #endif
 
 gfp_t __metadata_prep_page(struct page *page, unsigned int order, gfp_t gfp)
@@ -576,7 +579,7 @@ static struct folio *find_ready(struct zone *zone)
 			pfn++;
 			continue;
 		}
-		/* Without the lock: if it is not one, it is one that can be. */
+		/* Without the lock, so maybe stale: no more than can be. */
 		order = min_t(unsigned int, buddy_order_unsafe(page),
 			      __ffs(pfn | MAX_ORDER_NR_PAGES));
 		folio = find_ready_in(zone, pfn, order);

@@ -10,11 +10,11 @@
 
 #include <linux/page-isolation.h>
 
-#ifdef CONFIG_MEMORY_METADATA
-bool take_pages_off_buddy(unsigned long pfn, unsigned int nr);
-
 /* Of mm/compaction.c. */
 extern int sysctl_compact_unevictable_allowed;
+
+#ifdef CONFIG_MEMORY_METADATA
+bool take_pages_off_buddy(unsigned long pfn, unsigned int nr);
 
 /*
  * Who may have pages of MIGRATE_METADATA: what is movable and will have no

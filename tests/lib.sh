@@ -13,7 +13,7 @@ LAYOUT_CPU=max,pauth-impdef=on
 # fail TEXT
 fail()
 {
-	echo "FAIL: $*"
+	echo "FAIL: $*" >&2
 	exit 1
 }
 
@@ -142,7 +142,7 @@ SELFTESTS=$TOP/tools/testing/selftests/arm64/mte_tag_storage
 # have 1 GiB. Every one has a disk to swap to.
 SMALL="gup_force kill longterm memcg mlock pinned ptrace_kinds reserve_ways"
 NODES="damon migrate move_large move_race nodes"
-# These take long, so begin first.
+# These take long.
 LONG="unmovable uprobe collapse_race concurrent swap hog pack part_pinned"
 # These are booted by a case of their own, as they want another machine, or more
 # of the kernel than all kernels have.
@@ -171,7 +171,7 @@ filtered()
 }
 
 # group GROUP FILTER: the selftests of a group that FILTER lets pass, one per line.
-# The groups are small, nodes, long and, with all others, rest0 to rest2.
+# The groups are small, nodes, long, and rest0 to rest2, which share all others.
 group()
 {
 	local names

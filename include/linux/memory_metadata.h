@@ -145,10 +145,10 @@ static inline gfp_t metadata_prep_page(struct page *page, unsigned int order,
  * Context: any, @vma stable.
  * Return: __GFP_TAGGED or 0.
  */
-#ifdef CONFIG_NUMA	/* a macro, as flags of VMAs are not known here */
+#ifdef CONFIG_NUMA	/* a macro: VM_MTE is known only with <linux/mm.h> */
 #define metadata_vma_gfp(vma) (memory_metadata_enabled() &&		\
 	arch_vma_has_metadata(vma) ? __GFP_TAGGED : (__force gfp_t)0)
-#else			/* used by <linux/gfp.h>, where they are not, too */
+#else			/* <linux/gfp.h> uses it, without <linux/mm.h> */
 gfp_t metadata_vma_gfp(struct vm_area_struct *vma);
 #endif
 

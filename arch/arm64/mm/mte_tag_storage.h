@@ -21,9 +21,9 @@
  * struct tag_storage_node - a region as found in the device tree
  * @desc: what the tree says
  * @map: the same in pages
- * @nid: the node of its memory
- * @added: it is memory that is in no memory node
- * @conflict: only for comparison with others, not to be used
+ * @nid: the NUMA node of its memory, or %NUMA_NO_NODE
+ * @added: it was in no memory node, and is in memblock by us
+ * @unused: kept only to be compared with those that follow
  * @path: the device tree node, for messages
  */
 struct tag_storage_node {
@@ -31,7 +31,7 @@ struct tag_storage_node {
 	struct tag_map map;
 	int nid;
 	bool added;
-	bool conflict;
+	bool unused;
 	char path[MTE_TAG_STORAGE_PATH];
 };
 

@@ -84,7 +84,7 @@ static void __init refuse(const char *path, const char *why,
 		memblock_reserve(desc->tag_base, desc->tag_size);
 }
 
-/* What was added to memory for it is none, so that nobody maps it. */
+/* What was added to memory is removed again, so that nobody maps it tagged. */
 static void __init drop_node(unsigned int i)
 {
 	const struct tag_storage_node *node = &tag_storage_nodes[i];
@@ -137,7 +137,7 @@ static const char * __init read_memory(int node, bool reserved,
 	static const char none[] __initconst = "no memory phandle";
 	const void *fdt = initial_boot_params;
 	const char *type, *why;
-	u32 phandle;
+	u32 phandle, id;
 	int memory;
 
 	why = read_u32(node, reserved ? "tagged-memory" : "memory", &phandle,
@@ -151,9 +151,8 @@ static const char * __init read_memory(int node, bool reserved,
 	if (!type || strcmp(type, "memory"))
 		return "memory phandle is not a memory node";
 
-	if (read_u32(memory, "numa-node-id", nid, none, none) ||
-	    *nid >= MAX_NUMNODES)
-		*nid = NUMA_NO_NODE;
+	*nid = read_u32(memory, "numa-node-id", &id, none, none) ||
+	       id >= MAX_NUMNODES ? NUMA_NO_NODE : id;
 	why = read_range(memory, &desc->data_base, &desc->data_size,
 			 "memory node has several ranges");
 	return why && strstr(why, "reg") ? "covers no memory" : why;
@@ -284,11 +283,11 @@ static const char * __init check_conflicts(const struct tag_map_desc *desc)
 		fault = tag_map_desc_conflict(&other->desc, desc);
 		if (first == TAG_MAP_OK)
 			first = fault;
-		if (fault == TAG_MAP_OK || other->conflict)
+		if (fault == TAG_MAP_OK || other->unused)
 			continue;
 		pr_info("%s: left alone as well, for the next message\n",
 			other->path);
-		other->conflict = true;
+		other->unused = true;
 	}
 	return fault_text(first);
 }
@@ -298,7 +297,7 @@ static void __init add_node(int node)
 	const void *fdt = initial_boot_params;
 	char path[MTE_TAG_STORAGE_PATH];
 	struct tag_map_desc desc = {};
-	const char *why, *conflict;
+	const char *why;
 	int nid = NUMA_NO_NODE;
 	struct tag_map map;
 	bool reserved;
@@ -310,17 +309,19 @@ static void __init add_node(int node)
 	why = read_node(node, reserved, &desc, &nid);
 	if (!why)
 		why = fault_text(tag_map_init(&map, &desc, PAGE_SIZE));
-	conflict = why ? NULL : check_conflicts(&desc);
-	if (!why)
-		why = conflict;
+	if (why) {
+		refuse(path, why, &desc);
+		return;
+	}
+
+	why = check_conflicts(&desc);
 	if (!why)
 		why = check_memory(&desc, &map, reserved, node);
 	if (!why && nr_tag_storage_nodes == MTE_TAG_STORAGE_REGIONS)
 		why = "too many regions";
 	if (why)
 		refuse(path, why, &desc);
-	/* A conflict is one for those that are still to come, too. */
-	if (why && (!conflict || nr_tag_storage_nodes == MTE_TAG_STORAGE_REGIONS))
+	if (nr_tag_storage_nodes == MTE_TAG_STORAGE_REGIONS)
 		return;
 
 	if (!why) {
@@ -329,12 +330,13 @@ static void __init add_node(int node)
 		memblock_reserve(desc.tag_base, desc.tag_size & PAGE_MASK);
 	}
 
+	/* If it is not used, those that follow may be in conflict with it still. */
 	tag_storage_nodes[nr_tag_storage_nodes] = (struct tag_storage_node) {
 		.desc = desc,
 		.map = map,
 		.nid = nid,
 		.added = !why && !reserved,
-		.conflict = conflict,
+		.unused = why,
 	};
 	strscpy(tag_storage_nodes[nr_tag_storage_nodes++].path, path);
 }
@@ -387,7 +389,7 @@ void __init mte_tag_storage_discover(void)
 	}
 
 	while (i < nr_tag_storage_nodes) {
-		if (tag_storage_nodes[i].conflict)
+		if (tag_storage_nodes[i].unused)
 			drop_node(i);
 		else
 			i++;

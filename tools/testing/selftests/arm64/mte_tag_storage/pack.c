@@ -345,7 +345,7 @@ static size_t nr_locked(void)
 	return is;
 }
 
-/* All that are kept, on a machine whose administrator lets such pages move or not. */
+/* All that are kept. @may_move: the administrator lets locked pages move. */
 static void begin_locked(const char *may_move)
 {
 	size_t i;
@@ -387,15 +387,21 @@ static int locked_pages(void)
 
 static int locked_stay(void)
 {
+	double until;
 	size_t bad;
 	long moved;
 
 	begin_locked("0");
 	bad = all_locked();
-	moved = ts_vmstat("metadata_packed");
 	leave_few();
-	stay_short();
-	moved = not_packing() - moved;
+	/* Not those that are gone now, and were not locked. */
+	moved = ts_vmstat("metadata_packed");
+	until = ts_now() + 3 * IDLE;
+	while (ts_now() < until) {
+		stay_short();
+		usleep(300 * 1000);
+	}
+	moved = ts_vmstat("metadata_packed") - moved;
 	bad += ts_expect(!moved, "no page to be moved, not %ld", moved);
 	ts_set("/proc/sys/vm/compact_unevictable_allowed", "1");
 	return end(bad, true);
