@@ -19,17 +19,6 @@
 static sigjmp_buf env;
 static struct ts_region regions[32];
 
-static size_t data_zero(const char *mem, size_t nr)
-{
-	const unsigned long *p = (const unsigned long *)mem;
-	size_t i;
-
-	for (i = 0; i < nr * ts_psize / sizeof(*p); i++)
-		if (p[i])
-			return ts_expect(false, "word %zu to be zero", i);
-	return 0;
-}
-
 /* Write to a new page before its tags are read. */
 static int write_first(void)
 {
@@ -58,9 +47,7 @@ static int tag_first(void)
 		       ts_ldg(p + 2 * TS_GRANULE) != 0;
 	}
 	bad = ts_expect(!bad, "no neighbour of a granule to change, %zu do", bad);
-	ts_tco(true);
-	bad += data_zero(mem, NR);
-	ts_tco(false);
+	bad += ts_data_zero(mem, 0, NR);
 	ts_unmap(mem, NR);
 	return ts_result(bad);
 }
@@ -71,7 +58,7 @@ static int hold(int flags)
 	size_t bad;
 
 	bad = ts_tags_zero(mem, 0, NR);
-	bad += data_zero(mem, NR);
+	bad += ts_data_zero(mem, 0, NR);
 	ts_write(mem, 0, NR, 1);
 	bad += ts_check(mem, 0, NR, 1);
 	ts_write(mem, 0, NR, 2);

@@ -44,12 +44,18 @@ struct progress {
 };
 
 static struct ts_ballast ballast;
-static size_t next_pair;
+static size_t next_pair, last_covered = -1UL;
 static struct progress *progress;
 
 static char *at(size_t page)
 {
 	return ballast.mem + page * ts_psize;
+}
+
+static void close_pipe(int fd[2])
+{
+	close(fd[0]);
+	close(fd[1]);
 }
 
 /* Read the page back from the pipe, which lets it go, and compare. */
@@ -61,8 +67,7 @@ static size_t unpin(int fd[2], size_t page)
 
 	for (i = 0; i < ts_psize / 8; i++)
 		bad += ts_load(buf + 8 * i) != ts_word(SEED, page, i);
-	close(fd[0]);
-	close(fd[1]);
+	close_pipe(fd);
 	return ts_expect(n == (ssize_t)ts_psize && !bad,
 			 "page %zu to keep its data in the pipe", page);
 }
@@ -81,29 +86,32 @@ static bool ends_block(size_t page)
 	return in && (pfn - in->tag_pfn + 1) % in->block_pages == 0;
 }
 
+/* The next ballast has others. */
+static void free_pairs(void)
+{
+	ts_ballast_free(&ballast);
+	next_pair = 0;
+	last_covered = -1UL;
+}
+
 /*
  * The next pair, of a block of its own. All of tag storage is lent for that, as
  * there are none if it is in use by others before memory gets short.
  */
 static bool get_pair(struct pair *p)
 {
-	static size_t last = -1UL;
-
 	if (!ballast.mem)
 		ts_ballast_lend(&ballast);
 	p->storage = next_pair;
 	do {
 		if (!ts_ballast_pair(&ballast, &p->storage, &p->covered)) {
-			/* Others next time. */
-			ts_ballast_free(&ballast);
-			next_pair = 0;
-			last = -1UL;
+			free_pairs();
 			return false;
 		}
 		p->storage++;
-	} while (p->covered == last || !ends_block(p->storage - 1));
+	} while (p->covered == last_covered || !ends_block(p->storage - 1));
 	next_pair = p->storage--;
-	last = p->covered;
+	last_covered = p->covered;
 	ts_data_write(ballast.mem, p->storage, 1, SEED);
 	ts_data_write(ballast.mem, p->covered, 1, SEED);
 	return true;
@@ -567,8 +575,7 @@ static size_t taken_meanwhile(struct pair *p, size_t beside, long hits)
 		ksft_exit_fail_msg("no thread\n");
 	while (ts_slow_hits() < hits && ts_now() < end)
 		;
-	close(p->storage_pipe[0]);
-	close(p->storage_pipe[1]);
+	close_pipe(p->storage_pipe);
 	madvise(at(p->storage), ts_psize, MADV_DONTNEED);
 	bad += touch(beside);
 	start = ts_now();
@@ -700,12 +707,9 @@ static bool find_tail(const char *mem, size_t nr, size_t *tail, size_t *storage)
 	return false;
 }
 
-/* The whole folio can be neither moved nor split: the wait is for its count. */
-static int pinned_tail(void)
+/* Large folios of data that are no huge pages. */
+static char *map_large(size_t nr)
 {
-	size_t nr = NR_LARGE * LARGE, bad, tail, storage;
-	int tail_pipe[2], storage_pipe[2], ret;
-	double start;
 	char name[64], *mem;
 
 	snprintf(name, sizeof(name), "hugepages-%zukB/enabled",
@@ -716,33 +720,59 @@ static int pinned_tail(void)
 	ts_data_write(mem, 0, nr, SEED);
 	ts_thp_set(name, "never");
 	ts_thp_set("hugepages-2048kB/enabled", "inherit");
-	ts_ballast_free(&ballast);
-	next_pair = 0;
-	ts_ballast_lend(&ballast);
+	return mem;
+}
+
+/* The whole folio can be neither moved nor split: the wait is for its count. */
+static size_t tail_waits(char *page)
+{
+	double start = ts_now();
+	int ret = ts_child(read_waiting, page, MANY);
+	size_t bad;
+
+	start = ts_now() - start;
+	bad = ts_expect(!ret, "SIGBUS within %d s, not %d", MANY, ret);
+	bad += ts_usually(start > WAITED, "the access to wait, not %.1f s", start);
+	return bad + ts_usually(ts_folio_pages(page) > 1,
+				"the folio to stay as it is");
+}
+
+static int pin_tail(char *mem, size_t nr)
+{
+	int tail_pipe[2], storage_pipe[2];
+	size_t tail, storage, bad;
+
 	if (!find_tail(mem, nr, &tail, &storage) ||
 	    !ts_pin_pipe(mem + tail * ts_psize, tail_pipe))
 		return ts_skip("no large folio that has its tags in the ballast");
 	ts_data_write(ballast.mem, storage, 1, SEED);
-	if (!ts_pin_pipe(at(storage), storage_pipe))
+	if (!ts_pin_pipe(at(storage), storage_pipe)) {
+		close_pipe(tail_pipe);
 		return ts_skip("no page in tag storage could be pinned");
+	}
 
-	start = ts_now();
-	ret = ts_child(read_waiting, mem + tail * ts_psize, MANY);
-	start = ts_now() - start;
-	bad = ts_expect(!ret, "SIGBUS within %d s, not %d", MANY, ret);
-	bad += ts_usually(start > WAITED, "the access to wait, not %.1f s", start);
-	bad += ts_usually(ts_folio_pages(mem + tail * ts_psize) > 1,
-			  "the folio to stay as it is");
-	close(tail_pipe[0]);
-	close(tail_pipe[1]);
+	bad = tail_waits(mem + tail * ts_psize);
+	close_pipe(tail_pipe);
 	bad += unpin(storage_pipe, storage);
 	ts_protect(mem, 0, nr, TS_RWT);
 	bad += ts_data_check(mem, 0, nr, SEED);
 	ts_tags_write(mem, 0, nr, SEED);
 	bad += ts_check(mem, 0, nr, SEED);
 	bad += ts_data_check(ballast.mem, storage, 1, SEED);
-	ts_unmap(mem, nr);
 	return ts_result(bad);
+}
+
+static int pinned_tail(void)
+{
+	size_t nr = NR_LARGE * LARGE;
+	char *mem = map_large(nr);
+	int ret;
+
+	free_pairs();
+	ts_ballast_lend(&ballast);
+	ret = pin_tail(mem, nr);
+	ts_unmap(mem, nr);
+	return ret;
 }
 
 static const struct ts_case cases[] = {

@@ -8,6 +8,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -19,7 +20,9 @@
 #include <linux/stddef.h>
 #include <linux/io_uring.h>
 #include <linux/mempolicy.h>
+#include <linux/userfaultfd.h>
 #include <sys/auxv.h>
+#include <sys/ioctl.h>
 #include <sys/klog.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -66,6 +69,7 @@
 
 #define PM_PRESENT	0x8000000000000000UL
 #define PM_SWAPPED	0x4000000000000000UL
+#define PM_UFFD_WP	0x0200000000000000UL
 #define PM_PFN		0x007fffffffffffffUL
 
 #define KPF_COMPOUND_TAIL	0x10000UL
@@ -980,7 +984,13 @@ bool ts_pin_pipe(char *page, int fd[2])
 {
 	struct iovec iov = { page, ts_psize };
 
-	return !pipe(fd) && vmsplice(fd[1], &iov, 1, 0) == (ssize_t)ts_psize;
+	if (pipe(fd))
+		return false;
+	if (vmsplice(fd[1], &iov, 1, 0) == (ssize_t)ts_psize)
+		return true;
+	close(fd[0]);
+	close(fd[1]);
+	return false;
 }
 
 /*
@@ -1156,6 +1166,29 @@ size_t ts_data_check(const char *mem, size_t first, size_t nr, unsigned long see
 	return bad;
 }
 
+/* Is all data zero? */
+size_t ts_data_zero(const char *mem, size_t first, size_t nr)
+{
+	size_t page, i, bad = 0;
+
+	for (page = first; page < first + nr; page++) {
+		const unsigned long *p = (const unsigned long *)(mem + page * ts_psize);
+
+		ts_tco(true);
+		for (i = 0; i < ts_psize / sizeof(*p); i++)
+			if (p[i])
+				break;
+		ts_tco(false);
+
+		if (i == ts_psize / sizeof(*p))
+			continue;
+		if (!bad++ && may_report())
+			ksft_print_msg("page %zu pfn %#lx word %zu: data is not zero\n",
+				       page, ts_pfn(p), i);
+	}
+	return bad;
+}
+
 void ts_tags_write(char *mem, size_t first, size_t nr, unsigned long seed)
 {
 	size_t page, i;
@@ -1276,6 +1309,148 @@ size_t ts_none_touch(char *mem, size_t first, size_t nr, unsigned long seed)
 	bad += ts_tags_zero(mem, first, nr);
 	ts_tags_write(mem, first, nr, seed);
 	return bad + ts_check(mem, first, nr, seed);
+}
+
+/*
+ * userfaultfd
+ */
+
+/* Open, and register @nr pages at @mem; false if the kernel cannot do that. */
+bool ts_uffd_open(struct ts_uffd *u, char *mem, size_t nr, unsigned long mode,
+		  unsigned long features)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = features };
+	struct uffdio_register reg = {
+		.range = { (unsigned long)mem, nr * ts_psize },
+		.mode = mode,
+	};
+
+	u->mem = mem;
+	u->fd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	if (u->fd < 0)
+		return false;
+	if (!ioctl(u->fd, UFFDIO_API, &api) &&
+	    !ioctl(u->fd, UFFDIO_REGISTER, &reg))
+		return true;
+	close(u->fd);
+	u->fd = -1;
+	return false;
+}
+
+static int uffd_do(const struct ts_uffd *u, unsigned long request, void *arg)
+{
+	return ioctl(u->fd, request, arg) ? errno : 0;
+}
+
+/* From the source. */
+int ts_uffd_copy(const struct ts_uffd *u, size_t first, size_t nr)
+{
+	struct uffdio_copy arg = {
+		.dst = (unsigned long)u->mem + first * ts_psize,
+		.src = (unsigned long)u->source + first * ts_psize,
+		.len = nr * ts_psize,
+	};
+
+	return uffd_do(u, UFFDIO_COPY, &arg);
+}
+
+static struct uffdio_range uffd_range(const struct ts_uffd *u, size_t first,
+				      size_t nr)
+{
+	return (struct uffdio_range) {
+		.start = (unsigned long)u->mem + first * ts_psize,
+		.len = nr * ts_psize,
+	};
+}
+
+int ts_uffd_zero(const struct ts_uffd *u, size_t first, size_t nr)
+{
+	struct uffdio_zeropage arg = { .range = uffd_range(u, first, nr) };
+
+	return uffd_do(u, UFFDIO_ZEROPAGE, &arg);
+}
+
+/* Map what the page cache has. */
+int ts_uffd_continue(const struct ts_uffd *u, size_t first, size_t nr,
+		     unsigned long mode)
+{
+	struct uffdio_continue arg = {
+		.range = uffd_range(u, first, nr),
+		.mode = mode,
+	};
+
+	return uffd_do(u, UFFDIO_CONTINUE, &arg);
+}
+
+/* Write-protect, or let be written to again. */
+int ts_uffd_protect(const struct ts_uffd *u, size_t first, size_t nr, bool on)
+{
+	struct uffdio_writeprotect arg = {
+		.range = uffd_range(u, first, nr),
+		.mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
+	};
+
+	return uffd_do(u, UFFDIO_WRITEPROTECT, &arg);
+}
+
+/* How many of the pages are write-protected by userfaultfd? */
+size_t ts_uffd_protected(const char *mem, size_t first, size_t nr)
+{
+	size_t i, protected = 0;
+
+	for (i = first; i < first + nr; i++)
+		protected += !!(ts_pagemap(mem + i * ts_psize) & PM_UFFD_WP);
+	return protected;
+}
+
+/* Resolve an event in its way. */
+static void uffd_resolve(const struct ts_uffd *u, const struct uffd_msg *msg)
+{
+	size_t page = ((char *)msg->arg.pagefault.address - u->mem) / ts_psize;
+	unsigned long flags = msg->arg.pagefault.flags;
+
+	if (flags & UFFD_PAGEFAULT_FLAG_WP)
+		ts_uffd_protect(u, page, 1, false);
+	else if (flags & UFFD_PAGEFAULT_FLAG_MINOR)
+		ts_uffd_continue(u, page, 1, 0);
+	else
+		ts_uffd_copy(u, page, 1);
+}
+
+static void *uffd_handler(void *arg)
+{
+	struct ts_uffd *u = arg;
+	struct pollfd poll_fd[] = {
+		{ .fd = u->fd, .events = POLLIN },
+		{ .fd = u->stop[0], .events = POLLIN },
+	};
+	struct uffd_msg msg;
+
+	for (;;) {
+		poll(poll_fd, ARRAY_SIZE(poll_fd), -1);
+		if (poll_fd[1].revents)
+			return NULL;
+		if (read(u->fd, &msg, sizeof(msg)) != sizeof(msg))
+			continue;
+		u->events++;
+		uffd_resolve(u, &msg);
+	}
+}
+
+/* Resolve and count what happens until ts_uffd_stop(). */
+void ts_uffd_start(struct ts_uffd *u)
+{
+	u->events = 0;
+	if (pipe(u->stop) ||
+	    pthread_create(&u->thread, NULL, uffd_handler, u))
+		ksft_exit_fail_msg("no thread\n");
+}
+
+void ts_uffd_stop(struct ts_uffd *u)
+{
+	close(u->stop[1]);
+	pthread_join(u->thread, NULL);
+	close(u->stop[0]);
 }
 
 /*

@@ -14,6 +14,7 @@
 #ifndef TS_COMMON_H
 #define TS_COMMON_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/mman.h>
@@ -107,6 +108,16 @@ struct ts_ballast {
 	char scale[32];	/* what ts_ballast_near() has changed */
 };
 
+/* A userfaultfd for the pages at @mem, and a thread that resolves its events. */
+struct ts_uffd {
+	int fd;
+	char *mem;
+	char *source;	/* what is copied to the same place of @mem */
+	size_t events;
+	pthread_t thread;
+	int stop[2];
+};
+
 extern size_t ts_psize;
 
 /* Setup and results. */
@@ -157,6 +168,7 @@ size_t ts_none_touch(char *mem, size_t first, size_t nr, unsigned long seed);
 /* Patterns; the checks return the number of pages that are wrong. */
 void ts_data_write(char *mem, size_t first, size_t nr, unsigned long seed);
 size_t ts_data_check(const char *mem, size_t first, size_t nr, unsigned long seed);
+size_t ts_data_zero(const char *mem, size_t first, size_t nr);
 void ts_tags_write(char *mem, size_t first, size_t nr, unsigned long seed);
 size_t ts_tags_check(const char *mem, size_t first, size_t nr, unsigned long seed);
 size_t ts_tags_zero(const char *mem, size_t first, size_t nr);
@@ -164,6 +176,18 @@ void ts_write(char *mem, size_t first, size_t nr, unsigned long seed);
 size_t ts_check(const char *mem, size_t first, size_t nr, unsigned long seed);
 unsigned int ts_tag(unsigned long seed, size_t page, size_t granule);
 unsigned long ts_word(unsigned long seed, size_t page, size_t word);
+
+/* userfaultfd; what is done to pages returns 0 or an errno. */
+bool ts_uffd_open(struct ts_uffd *u, char *mem, size_t nr, unsigned long mode,
+		  unsigned long features);
+int ts_uffd_copy(const struct ts_uffd *u, size_t first, size_t nr);
+int ts_uffd_zero(const struct ts_uffd *u, size_t first, size_t nr);
+int ts_uffd_continue(const struct ts_uffd *u, size_t first, size_t nr,
+		     unsigned long mode);
+int ts_uffd_protect(const struct ts_uffd *u, size_t first, size_t nr, bool on);
+void ts_uffd_start(struct ts_uffd *u);
+void ts_uffd_stop(struct ts_uffd *u);
+size_t ts_uffd_protected(const char *mem, size_t first, size_t nr);
 
 /* The kernel's numbers. */
 void ts_fold(void);

@@ -8,53 +8,28 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <pthread.h>
 #include <string.h>
 #include <unistd.h>
 #include <linux/fs.h>
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
 
 #include "ts_common.h"
 
 #define NR		256
 #define SEED		1
-#define PM_UFFD_WP	0x0200000000000000UL
 
-static int uffd;
-static int stop_pipe[2];
-static char *source;
-static char *registered;
-static size_t nr_events;
-
-/* Open, and register all of @mem; false if the kernel cannot do that. */
-static bool begin(char *mem, size_t nr, unsigned long mode,
-		  unsigned long features)
-{
-	struct uffdio_api api = { .api = UFFD_API, .features = features };
-	struct uffdio_register reg = {
-		.range = { (unsigned long)mem, nr * ts_psize },
-		.mode = mode,
-	};
-
-	uffd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-	registered = mem;
-	if (uffd >= 0 && !ioctl(uffd, UFFDIO_API, &api) &&
-	    !ioctl(uffd, UFFDIO_REGISTER, &reg))
-		return true;
-	close(uffd);
-	return false;
-}
+static struct ts_uffd uffd;
 
 static bool can(unsigned long features)
 {
 	char *mem = ts_map(1, TS_RWT, 0);
-	bool ret = begin(mem, 1, UFFDIO_REGISTER_MODE_MISSING, features);
+	bool ret;
 
+	ret = ts_uffd_open(&uffd, mem, 1, UFFDIO_REGISTER_MODE_MISSING,
+			   features);
 	if (ret)
-		close(uffd);
+		close(uffd.fd);
 	ts_unmap(mem, 1);
 	return ret;
 }
@@ -62,27 +37,6 @@ static bool can(unsigned long features)
 static int cannot(void)
 {
 	return ts_skip("no userfaultfd with this feature");
-}
-
-static int copy_in(char *to, const char *from, size_t nr)
-{
-	struct uffdio_copy arg = {
-		.dst = (unsigned long)to,
-		.src = (unsigned long)from,
-		.len = nr * ts_psize,
-	};
-
-	return ioctl(uffd, UFFDIO_COPY, &arg);
-}
-
-static int protect(char *mem, size_t nr, bool on)
-{
-	struct uffdio_writeprotect arg = {
-		.range = { (unsigned long)mem, nr * ts_psize },
-		.mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
-	};
-
-	return ioctl(uffd, UFFDIO_WRITEPROTECT, &arg);
 }
 
 static int move_in(char *to, char *from, size_t nr)
@@ -98,49 +52,9 @@ static int move_in(char *to, char *from, size_t nr)
 	/* Locked for a moment. */
 	do {
 		arg.move = 0;
-		ret = ioctl(uffd, UFFDIO_MOVE, &arg) ? errno : 0;
+		ret = ioctl(uffd.fd, UFFDIO_MOVE, &arg) ? errno : 0;
 	} while (ret == EAGAIN && arg.move <= 0);
 	return ret;
-}
-
-/* Resolve each event: a page is copied in, or may be written to. */
-static void *handle(void *arg)
-{
-	struct pollfd poll_fd[] = {
-		{ .fd = uffd, .events = POLLIN },
-		{ .fd = stop_pipe[0], .events = POLLIN },
-	};
-	struct uffd_msg msg;
-
-	(void)arg;
-	for (;;) {
-		char *page;
-
-		poll(poll_fd, 2, -1);
-		if (poll_fd[1].revents)
-			return NULL;
-		if (read(uffd, &msg, sizeof(msg)) != sizeof(msg))
-			continue;
-		nr_events++;
-		page = (char *)(msg.arg.pagefault.address & ~(ts_psize - 1));
-		if (msg.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP)
-			protect(page, 1, false);
-		else
-			copy_in(page, source + (page - registered), 1);
-	}
-}
-
-static void handler(pthread_t *thread, bool start)
-{
-	if (start) {
-		nr_events = 0;
-		if (pipe(stop_pipe) || pthread_create(thread, NULL, handle, NULL))
-			ksft_exit_fail_msg("no thread\n");
-		return;
-	}
-	close(stop_pipe[1]);
-	pthread_join(*thread, NULL);
-	close(stop_pipe[0]);
 }
 
 /* UFFDIO_COPY takes the data, and not the tags, of its source. */
@@ -148,26 +62,25 @@ static size_t copied(void)
 {
 	char *mem = ts_map(NR, TS_RWT, 0);
 	size_t bad = 0;
-	pthread_t thread;
 
-	source = ts_map(NR, TS_RWT, 0);
-	ts_data_write(source, 0, NR, SEED);
-	begin(mem, NR, UFFDIO_REGISTER_MODE_MISSING, 0);
-	bad += ts_expect(!copy_in(mem, source, NR - 20), "UFFDIO_COPY");
+	uffd.source = ts_map(NR, TS_RWT, 0);
+	ts_data_write(uffd.source, 0, NR, SEED);
+	ts_uffd_open(&uffd, mem, NR, UFFDIO_REGISTER_MODE_MISSING, 0);
+	bad += ts_expect(!ts_uffd_copy(&uffd, 0, NR - 20), "UFFDIO_COPY");
 	bad += ts_data_check(mem, 0, NR - 20, SEED);
 	bad += ts_tags_zero(mem, 0, NR - 20);
 	ts_tags_write(mem, 0, NR - 20, SEED);
 
 	/* The rest on demand, the first access to some being to a tag. */
-	handler(&thread, true);
+	ts_uffd_start(&uffd);
 	ts_tags_write(mem, NR - 20, 10, SEED);
 	bad += ts_data_check(mem, 0, NR, SEED);
-	handler(&thread, false);
-	bad += ts_expect(nr_events == 20, "20 events, not %zu", nr_events);
+	ts_uffd_stop(&uffd);
+	bad += ts_expect(uffd.events == 20, "20 events, not %zu", uffd.events);
 	bad += ts_tags_zero(mem, NR - 10, 10);
 	bad += ts_check(mem, 0, NR - 10, SEED);
-	close(uffd);
-	ts_unmap(source, NR);
+	close(uffd.fd);
+	ts_unmap(uffd.source, NR);
 	ts_unmap(mem, NR);
 	return bad;
 }
@@ -180,19 +93,15 @@ static int copy(void)
 static size_t zeroed(void)
 {
 	char *mem = ts_map(NR, TS_RWT, 0);
-	struct uffdio_zeropage arg = {
-		.range = { (unsigned long)mem, NR * ts_psize },
-	};
-	size_t bad = 0, i;
+	size_t bad = 0;
 
-	begin(mem, NR, UFFDIO_REGISTER_MODE_MISSING, 0);
-	bad += ts_expect(!ioctl(uffd, UFFDIO_ZEROPAGE, &arg), "UFFDIO_ZEROPAGE");
+	ts_uffd_open(&uffd, mem, NR, UFFDIO_REGISTER_MODE_MISSING, 0);
+	bad += ts_expect(!ts_uffd_zero(&uffd, 0, NR), "UFFDIO_ZEROPAGE");
 	bad += ts_tags_zero(mem, 0, NR);
-	for (i = 0; i < NR; i++)
-		bad += ts_expect(!ts_load(mem + i * ts_psize), "zero data");
+	bad += ts_data_zero(mem, 0, NR);
 	ts_write(mem, 0, NR, SEED);
 	bad += ts_check(mem, 0, NR, SEED);
-	close(uffd);
+	close(uffd.fd);
 	ts_unmap(mem, NR);
 	return bad;
 }
@@ -205,7 +114,6 @@ static int zeropage(void)
 /* A page of a file, written before and never tagged, is mapped tagged. */
 static int minor(void)
 {
-	struct uffdio_continue arg = { };
 	int fd = memfd_create("minor", 0);
 	char *mem, *plain;
 	size_t bad = 0;
@@ -215,54 +123,41 @@ static int minor(void)
 	plain = mmap(NULL, NR * ts_psize, TS_RW, MAP_SHARED, fd, 0);
 	mem = mmap(NULL, NR * ts_psize, TS_RWT, MAP_SHARED, fd, 0);
 	ts_data_write(plain, 0, NR, SEED);
-	if (!begin(mem, NR, UFFDIO_REGISTER_MODE_MINOR,
-		   UFFD_FEATURE_MINOR_SHMEM))
+	if (!ts_uffd_open(&uffd, mem, NR, UFFDIO_REGISTER_MODE_MINOR,
+			  UFFD_FEATURE_MINOR_SHMEM))
 		return cannot();
-	arg.range.start = (unsigned long)mem;
-	arg.range.len = NR * ts_psize;
-	bad += ts_expect(!ioctl(uffd, UFFDIO_CONTINUE, &arg), "UFFDIO_CONTINUE");
+	bad += ts_expect(!ts_uffd_continue(&uffd, 0, NR, 0), "UFFDIO_CONTINUE");
 	bad += ts_none_touch(mem, 0, NR, SEED);
 	bad += ts_data_check(plain, 0, NR, SEED);
-	close(uffd);
+	close(uffd.fd);
 	ts_unmap(mem, NR);
 	ts_unmap(plain, NR);
 	close(fd);
 	return ts_result(bad);
 }
 
-/* How many pages are write-protected by userfaultfd? */
-static size_t wp_pages(const char *mem, size_t nr)
-{
-	size_t i, wp = 0;
-
-	for (i = 0; i < nr; i++)
-		wp += !!(ts_pagemap(mem + i * ts_psize) & PM_UFFD_WP);
-	return wp;
-}
-
 /* The protection outlasts the access that gets the page its storage. */
 static size_t check_wp(char *mem, size_t nr)
 {
 	size_t bad, wp;
-	pthread_t thread;
 
-	wp = wp_pages(mem, nr);
+	wp = ts_uffd_protected(mem, 0, nr);
 	bad = ts_expect(wp == nr, "%zu pages protected, not %zu", nr, wp);
 	bad += ts_data_check(mem, 0, nr, SEED);
 	bad += ts_tags_zero(mem, 0, nr);
-	wp = wp_pages(mem, nr);
+	wp = ts_uffd_protected(mem, 0, nr);
 	bad += ts_expect(wp == nr, "%zu pages still protected, not %zu", nr, wp);
 
 	/* The first write to each page is told, be it of a tag. */
-	handler(&thread, true);
+	ts_uffd_start(&uffd);
 	ts_tags_write(mem, 0, 10, SEED);
 	ts_data_write(mem, 10, 10, SEED);
-	handler(&thread, false);
-	bad += ts_expect(nr_events == 20, "20 events, not %zu", nr_events);
-	wp = wp_pages(mem, nr);
+	ts_uffd_stop(&uffd);
+	bad += ts_expect(uffd.events == 20, "20 events, not %zu", uffd.events);
+	wp = ts_uffd_protected(mem, 0, nr);
 	bad += ts_expect(wp == nr - 20, "%zu pages protected, not %zu",
 			 nr - 20, wp);
-	protect(mem, nr, false);
+	ts_uffd_protect(&uffd, 0, nr, false);
 	ts_tags_write(mem, 10, nr - 10, SEED);
 	return bad + ts_check(mem, 0, nr, SEED);
 }
@@ -276,15 +171,16 @@ static int wp(void)
 
 	for (i = 0; i < 2; i++) {
 		mem = i ? ts_map(NR, TS_RW, 0) : ts_map_none(NR, SEED);
-		if (!begin(mem, NR, UFFDIO_REGISTER_MODE_WP, 0))
+		if (!ts_uffd_open(&uffd, mem, NR, UFFDIO_REGISTER_MODE_WP, 0))
 			return cannot();
 		if (i)
 			ts_data_write(mem, 0, NR, SEED);
-		bad += ts_expect(!protect(mem, NR, true), "write protection");
+		bad += ts_expect(!ts_uffd_protect(&uffd, 0, NR, true),
+				 "write protection");
 		if (i)
 			ts_protect(mem, 0, NR, TS_RWT);
 		bad += check_wp(mem, NR);
-		close(uffd);
+		close(uffd.fd);
 		ts_unmap(mem, NR);
 	}
 	return ts_result(bad);
@@ -297,12 +193,13 @@ static int wp_huge(void)
 
 	if (!mem)
 		return ts_skip("got no huge page");
-	if (!begin(mem, nr, UFFDIO_REGISTER_MODE_WP, 0))
+	if (!ts_uffd_open(&uffd, mem, nr, UFFDIO_REGISTER_MODE_WP, 0))
 		return cannot();
-	bad += ts_expect(!protect(mem, nr, true), "write protection");
+	bad += ts_expect(!ts_uffd_protect(&uffd, 0, nr, true),
+			 "write protection");
 	bad += ts_expect(ts_is_huge(mem), "the page to stay huge");
 	bad += check_wp(mem, nr);
-	close(uffd);
+	close(uffd.fd);
 	ts_unmap(mem, nr);
 	return ts_result(bad);
 }
@@ -313,22 +210,25 @@ static int wp_undone(void)
 	char *mem = ts_map_none(NR, SEED);
 	size_t bad = 0;
 
-	if (!begin(mem, NR, UFFDIO_REGISTER_MODE_WP, 0))
+	if (!ts_uffd_open(&uffd, mem, NR, UFFDIO_REGISTER_MODE_WP, 0))
 		return cannot();
-	bad += ts_expect(!protect(mem, NR, true), "write protection");
-	bad += ts_expect(!protect(mem, NR, false), "write protection to end");
-	bad += ts_expect(!wp_pages(mem, NR), "no page protected");
+	bad += ts_expect(!ts_uffd_protect(&uffd, 0, NR, true),
+			 "write protection");
+	bad += ts_expect(!ts_uffd_protect(&uffd, 0, NR, false),
+			 "write protection to end");
+	bad += ts_expect(!ts_uffd_protected(mem, 0, NR), "no page protected");
 	bad += ts_none_touch(mem, 0, NR, SEED);
-	close(uffd);
+	close(uffd.fd);
 	ts_unmap(mem, NR);
 
 	mem = ts_map_none(NR, SEED);
-	if (!begin(mem, NR, UFFDIO_REGISTER_MODE_WP, 0))
+	if (!ts_uffd_open(&uffd, mem, NR, UFFDIO_REGISTER_MODE_WP, 0))
 		return cannot();
-	bad += ts_expect(!protect(mem, NR, true), "write protection");
+	bad += ts_expect(!ts_uffd_protect(&uffd, 0, NR, true),
+			 "write protection");
 	bad += ts_expect(ts_pageout(mem, 0, NR) > NR / 2, "pages swapped out");
 	bad += check_wp(mem, NR);
-	close(uffd);
+	close(uffd.fd);
 	ts_unmap(mem, NR);
 	return ts_result(bad);
 }
@@ -383,7 +283,7 @@ static size_t check_scan(char *mem, size_t nr)
 
 	bad = expect_written(mem, nr, all, 1);
 	bad += expect_written(mem, nr, NULL, 0);
-	wp = wp_pages(mem, nr);
+	wp = ts_uffd_protected(mem, 0, nr);
 	bad += ts_expect(wp == nr, "%zu pages protected, not %zu", nr, wp);
 
 	/* The first access is a write, of a tag or of data. */
@@ -409,7 +309,8 @@ static size_t check_scan(char *mem, size_t nr)
 
 static bool begin_async(char *mem, size_t nr)
 {
-	return begin(mem, nr, UFFDIO_REGISTER_MODE_WP, UFFD_FEATURE_WP_ASYNC);
+	return ts_uffd_open(&uffd, mem, nr, UFFDIO_REGISTER_MODE_WP,
+			    UFFD_FEATURE_WP_ASYNC);
 }
 
 static int wp_async(void)
@@ -420,7 +321,7 @@ static int wp_async(void)
 	if (!begin_async(mem, NR))
 		return cannot();
 	bad = check_scan(mem, NR);
-	close(uffd);
+	close(uffd.fd);
 	ts_unmap(mem, NR);
 	return ts_result(bad);
 }
@@ -440,7 +341,7 @@ static int wp_async_huge(void)
 		bad += check_scan(mem, nr / i);
 		bad += ts_data_check(mem, 0, nr, SEED);
 		bad += ts_tags_zero(mem, nr / i, nr - nr / i);
-		close(uffd);
+		close(uffd.fd);
 		ts_unmap(mem, nr);
 	}
 	return ts_result(bad);
@@ -455,10 +356,11 @@ static size_t moved(char *from, size_t nr, bool waits)
 
 	if (huge)
 		to = (char *)(((unsigned long)to + huge - 1) & ~(huge - 1));
-	begin(to, nr, UFFDIO_REGISTER_MODE_MISSING, UFFD_FEATURE_MOVE);
+	ts_uffd_open(&uffd, to, nr, UFFDIO_REGISTER_MODE_MISSING,
+		     UFFD_FEATURE_MOVE);
 	ret = move_in(to, from, nr);
 	bad = ts_expect(!ret, "UFFDIO_MOVE to succeed, not %d", ret);
-	close(uffd);
+	close(uffd.fd);
 	if (!bad && waits)
 		bad += ts_none_touch(to, 0, nr, SEED);
 	else if (!bad)
@@ -532,7 +434,8 @@ static size_t part_moved(char *from, size_t nr, size_t tagged)
 	int ret;
 
 	ts_tags_write(from, 0, tagged, SEED);
-	begin(to, nr, UFFDIO_REGISTER_MODE_MISSING, UFFD_FEATURE_MOVE);
+	ts_uffd_open(&uffd, to, nr, UFFDIO_REGISTER_MODE_MISSING,
+		     UFFD_FEATURE_MOVE);
 	ret = move_in(to + first * ts_psize, from + first * ts_psize,
 		      end - first);
 	bad = ts_expect(!ret, "UFFDIO_MOVE to succeed, not %d", ret);
@@ -548,7 +451,7 @@ static size_t part_moved(char *from, size_t nr, size_t tagged)
 	bad += ts_expect(!ts_load(from + first * ts_psize),
 			 "nothing to be left");
 	bad += ts_tags_zero(from, first, end - first);
-	close(uffd);
+	close(uffd.fd);
 	ts_unmap(from, nr);
 	ts_unmap(to, nr);
 	return bad;
@@ -653,22 +556,24 @@ static int wp_in_storage(void)
 	struct ts_ballast ballast = { };
 	size_t bad = 0, i;
 
+	if (!can(UFFD_FEATURE_PAGEFAULT_FLAG_WP))
+		return cannot();
 	for (i = 0; i < 2; i++) {
 		char *mem = map_none_in_storage(&ballast);
 
-		if (!begin(mem, NR, UFFDIO_REGISTER_MODE_WP, 0))
-			return cannot();
-		bad += ts_expect(!protect(mem, NR, true), "write protection");
+		ts_uffd_open(&uffd, mem, NR, UFFDIO_REGISTER_MODE_WP, 0);
+		bad += ts_expect(!ts_uffd_protect(&uffd, 0, NR, true),
+				 "write protection");
 		/* Undone before the first access, and not. */
 		if (i) {
-			bad += ts_expect(!protect(mem, NR, false),
+			bad += ts_expect(!ts_uffd_protect(&uffd, 0, NR, false),
 					 "write protection to end");
 			bad += ts_none_touch(mem, 0, NR, SEED);
 		} else {
 			bad += check_wp(mem, NR);
 		}
 		bad += moves_out(mem);
-		close(uffd);
+		close(uffd.fd);
 		ts_unmap(mem, NR);
 	}
 	ts_ballast_free(&ballast);
@@ -678,14 +583,16 @@ static int wp_in_storage(void)
 static int wp_async_in_storage(void)
 {
 	struct ts_ballast ballast = { };
-	char *mem = map_none_in_storage(&ballast);
 	size_t bad;
+	char *mem;
 
-	if (!begin_async(mem, NR))
+	if (!can(UFFD_FEATURE_WP_ASYNC))
 		return cannot();
+	mem = map_none_in_storage(&ballast);
+	begin_async(mem, NR);
 	bad = check_scan(mem, NR);
 	bad += moves_out(mem);
-	close(uffd);
+	close(uffd.fd);
 	ts_unmap(mem, NR);
 	ts_ballast_free(&ballast);
 	return ts_result(bad);
@@ -694,21 +601,24 @@ static int wp_async_in_storage(void)
 /* Moved in the address space they are the same pages, and wait on. */
 static int move_in_storage(void)
 {
-	char *to = ts_map(NR, TS_RWT, 0), *from;
 	struct ts_ballast ballast = { };
+	char *from, *to;
 	size_t bad, in;
 	int ret;
 
+	if (!can(UFFD_FEATURE_MOVE))
+		return cannot();
+	to = ts_map(NR, TS_RWT, 0);
 	from = map_none_in_storage(&ballast);
 	in = ts_in_storage(from, NR);
-	if (!begin(to, NR, UFFDIO_REGISTER_MODE_MISSING, UFFD_FEATURE_MOVE))
-		return cannot();
+	ts_uffd_open(&uffd, to, NR, UFFDIO_REGISTER_MODE_MISSING,
+		     UFFD_FEATURE_MOVE);
 	ret = move_in(to, from, NR);
 	bad = ts_expect(!ret, "UFFDIO_MOVE to succeed, not %d", ret);
 	ts_usually(ts_in_storage(to, NR) == in,
 		   "%zu pages still in tag storage, not %zu", in,
 		   ts_in_storage(to, NR));
-	close(uffd);
+	close(uffd.fd);
 	bad += ts_none_touch(to, 0, NR, SEED);
 	bad += moves_out(to);
 	bad += ts_tags_zero(from, 0, NR);
@@ -742,20 +652,20 @@ static int move_part_in_storage(void)
 static int fill_in_storage(void)
 {
 	struct ts_ballast ballast = { };
-	char *mem = map_none_in_storage(&ballast);
-	struct uffdio_zeropage zero = {
-		.range = { (unsigned long)mem, NR / 2 * ts_psize },
-	};
-	size_t bad = 0, in = ts_in_storage(mem, NR), i;
+	size_t bad, in;
+	char *mem;
 
-	source = ts_map(NR, TS_RW, 0);
-	ts_data_write(source, 0, NR, 2);
-	if (!begin(mem, NR, UFFDIO_REGISTER_MODE_MISSING, 0))
+	if (!can(0))
 		return cannot();
-	bad += ts_expect(copy_in(mem, source, NR) && errno == EEXIST,
-			 "UFFDIO_COPY to refuse");
-	bad += ts_expect(ioctl(uffd, UFFDIO_ZEROPAGE, &zero) &&
-			 errno == EEXIST, "UFFDIO_ZEROPAGE to refuse");
+	mem = map_none_in_storage(&ballast);
+	in = ts_in_storage(mem, NR);
+	uffd.source = ts_map(NR, TS_RW, 0);
+	ts_data_write(uffd.source, 0, NR, 2);
+	ts_uffd_open(&uffd, mem, NR, UFFDIO_REGISTER_MODE_MISSING, 0);
+	bad = ts_expect(ts_uffd_copy(&uffd, 0, NR) == EEXIST,
+			"UFFDIO_COPY to refuse");
+	bad += ts_expect(ts_uffd_zero(&uffd, 0, NR / 2) == EEXIST,
+			 "UFFDIO_ZEROPAGE to refuse");
 	ts_usually(ts_in_storage(mem, NR) == in,
 		   "%zu pages still in tag storage, not %zu", in,
 		   ts_in_storage(mem, NR));
@@ -764,20 +674,16 @@ static int fill_in_storage(void)
 
 	madvise(mem, NR * ts_psize, MADV_DONTNEED);
 	ts_ballast_near(&ballast);
-	bad += ts_expect(!ioctl(uffd, UFFDIO_ZEROPAGE, &zero),
-			 "UFFDIO_ZEROPAGE");
-	bad += ts_expect(!copy_in(mem + NR / 2 * ts_psize,
-				  source + NR / 2 * ts_psize, NR / 2),
-			 "UFFDIO_COPY");
+	bad += ts_expect(!ts_uffd_zero(&uffd, 0, NR / 2), "UFFDIO_ZEROPAGE");
+	bad += ts_expect(!ts_uffd_copy(&uffd, NR / 2, NR / 2), "UFFDIO_COPY");
 	bad += moves_out(mem);
 	bad += ts_tags_zero(mem, 0, NR);
 	bad += ts_data_check(mem, NR / 2, NR / 2, 2);
-	for (i = 0; i < NR / 2; i++)
-		bad += ts_expect(!ts_load(mem + i * ts_psize), "zero data");
+	bad += ts_data_zero(mem, 0, NR / 2);
 	ts_write(mem, 0, NR, 3);
 	bad += ts_check(mem, 0, NR, 3);
-	close(uffd);
-	ts_unmap(source, NR);
+	close(uffd.fd);
+	ts_unmap(uffd.source, NR);
 	ts_unmap(mem, NR);
 	ts_ballast_free(&ballast);
 	return ts_result(bad);
@@ -791,12 +697,13 @@ static int move_refused(void)
 	int ret;
 
 	ts_write(mem, 0, NR, SEED);
-	if (!begin(plain, NR, UFFDIO_REGISTER_MODE_MISSING, UFFD_FEATURE_MOVE))
+	if (!ts_uffd_open(&uffd, plain, NR, UFFDIO_REGISTER_MODE_MISSING,
+			  UFFD_FEATURE_MOVE))
 		return cannot();
 	ret = move_in(plain, mem, NR);
 	bad += ts_expect(ret == EINVAL, "UFFDIO_MOVE to fail, not %d", ret);
 	bad += ts_check(mem, 0, NR, SEED);
-	close(uffd);
+	close(uffd.fd);
 	ts_unmap(mem, NR);
 	ts_unmap(plain, NR);
 	return ts_result(bad);

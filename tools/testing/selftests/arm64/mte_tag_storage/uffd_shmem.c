@@ -11,23 +11,18 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
 
 #include "ts_common.h"
 
 #define NR		128
 #define SEED		1
 #define TIMEOUT		60
-#define PM_UFFD_WP	0x0200000000000000UL
 #define WP_SHMEM	UFFD_FEATURE_WP_HUGETLBFS_SHMEM
 
 enum op { PEER_WRITE, PEER_CHECK, PEER_ZERO, PEER_UNMAP };
@@ -39,7 +34,8 @@ struct request {
 	unsigned long seed;
 };
 
-static int fd, uffd;
+static int fd;
+static struct ts_uffd uffd;
 static char *mem;
 static pid_t peer;
 static int ask_pipe[2], answer_pipe[2];
@@ -47,26 +43,6 @@ static int ask_pipe[2], answer_pipe[2];
 /* Whether the pages shall lie in tag storage. */
 static bool lent;
 static struct ts_ballast ballast;
-
-static int stop_pipe[2];
-static char *source;
-static size_t nr_events;
-
-static size_t data_zero(const char *at, size_t first, size_t nr)
-{
-	size_t page, i, bad = 0;
-
-	ts_tco(true);
-	for (page = first; page < first + nr; page++) {
-		for (i = 0; i < ts_psize; i += 8) {
-			if (ts_load(at + page * ts_psize + i))
-				break;
-		}
-		bad += i < ts_psize;
-	}
-	ts_tco(false);
-	return ts_expect(!bad, "zero data, not in %zu pages", bad);
-}
 
 static size_t serve(char *plain, const struct request *r)
 {
@@ -77,7 +53,7 @@ static size_t serve(char *plain, const struct request *r)
 	case PEER_CHECK:
 		return ts_data_check(plain, r->first, r->nr, r->seed);
 	case PEER_ZERO:
-		return data_zero(plain, r->first, r->nr);
+		return ts_data_zero(plain, r->first, r->nr);
 	case PEER_UNMAP:
 		return !!madvise(plain + r->first * ts_psize,
 				 r->nr * ts_psize, MADV_DONTNEED);
@@ -137,81 +113,20 @@ static size_t end(void)
 {
 	size_t bad;
 
-	close(uffd);
+	close(uffd.fd);
 	close(ask_pipe[1]);
-	bad = ts_expect(!ts_wait(peer, TIMEOUT), "the other one to exit with 0");
+	bad = ts_expect(!ts_wait(peer, TIMEOUT),
+			"the other one to exit with 0");
 	close(answer_pipe[0]);
 	ts_unmap(mem, NR);
 	close(fd);
 	return bad;
 }
 
-/* Open, and register all; false if the kernel cannot do that. */
-static bool watch(unsigned long mode, unsigned long features)
-{
-	struct uffdio_api api = { .api = UFFD_API, .features = features };
-	struct uffdio_register reg = {
-		.range = { (unsigned long)mem, NR * ts_psize },
-		.mode = mode,
-	};
-
-	uffd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-	return uffd >= 0 && !ioctl(uffd, UFFDIO_API, &api) &&
-	       !ioctl(uffd, UFFDIO_REGISTER, &reg);
-}
-
 static size_t must_watch(unsigned long mode, unsigned long features)
 {
-	return ts_expect(watch(mode, features),
+	return ts_expect(ts_uffd_open(&uffd, mem, NR, mode, features),
 			 "userfaultfd to watch a file in memory");
-}
-
-static int result_of(int ret)
-{
-	return ret ? errno : 0;
-}
-
-static int copy_in(size_t first, size_t nr)
-{
-	struct uffdio_copy arg = {
-		.dst = (unsigned long)mem + first * ts_psize,
-		.src = (unsigned long)source + first * ts_psize,
-		.len = nr * ts_psize,
-	};
-
-	return result_of(ioctl(uffd, UFFDIO_COPY, &arg));
-}
-
-static int zero_in(size_t first, size_t nr)
-{
-	struct uffdio_zeropage arg = {
-		.range = { (unsigned long)mem + first * ts_psize,
-			   nr * ts_psize },
-	};
-
-	return result_of(ioctl(uffd, UFFDIO_ZEROPAGE, &arg));
-}
-
-static int map_in(size_t first, size_t nr, unsigned long mode)
-{
-	struct uffdio_continue arg = {
-		.range = { (unsigned long)mem + first * ts_psize,
-			   nr * ts_psize },
-		.mode = mode,
-	};
-
-	return result_of(ioctl(uffd, UFFDIO_CONTINUE, &arg));
-}
-
-static int protect(size_t first, size_t nr, bool on)
-{
-	struct uffdio_writeprotect arg = {
-		.range = { (unsigned long)mem + first * ts_psize,
-			   nr * ts_psize },
-		.mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
-	};
-
-	return result_of(ioctl(uffd, UFFDIO_WRITEPROTECT, &arg));
 }
 
 static int poison(size_t first, size_t nr)
@@ -221,52 +136,7 @@ static int poison(size_t first, size_t nr)
 			   nr * ts_psize },
 	};
 
-	return result_of(ioctl(uffd, UFFDIO_POISON, &arg));
-}
-
-/* Resolve each event in its way. */
-static void *handle(void *arg)
-{
-	struct pollfd poll_fd[] = {
-		{ .fd = uffd, .events = POLLIN },
-		{ .fd = stop_pipe[0], .events = POLLIN },
-	};
-	struct uffd_msg msg;
-
-	(void)arg;
-	for (;;) {
-		unsigned long flags;
-		size_t page;
-
-		poll(poll_fd, 2, -1);
-		if (poll_fd[1].revents)
-			return NULL;
-		if (read(uffd, &msg, sizeof(msg)) != sizeof(msg))
-			continue;
-		nr_events++;
-		flags = msg.arg.pagefault.flags;
-		page = (msg.arg.pagefault.address - (unsigned long)mem) /
-		       ts_psize;
-		if (flags & UFFD_PAGEFAULT_FLAG_WP)
-			protect(page, 1, false);
-		else if (flags & UFFD_PAGEFAULT_FLAG_MINOR)
-			map_in(page, 1, 0);
-		else
-			copy_in(page, 1);
-	}
-}
-
-static void handler(pthread_t *thread, bool start)
-{
-	if (start) {
-		nr_events = 0;
-		if (pipe(stop_pipe) || pthread_create(thread, NULL, handle, NULL))
-			ksft_exit_fail_msg("no thread\n");
-		return;
-	}
-	close(stop_pipe[1]);
-	pthread_join(*thread, NULL);
-	close(stop_pipe[0]);
+	return ioctl(uffd.fd, UFFDIO_POISON, &arg) ? errno : 0;
 }
 
 /* Mapped pages lie where this try wants them. */
@@ -311,35 +181,35 @@ static size_t use(size_t first, size_t nr, unsigned long seed)
 static size_t copied(void)
 {
 	size_t bad, half = NR / 2;
-	pthread_t thread;
 
-	source = ts_map(NR, TS_RW, 0);
-	ts_data_write(source, 0, NR, SEED);
+	uffd.source = ts_map(NR, TS_RW, 0);
+	ts_data_write(uffd.source, 0, NR, SEED);
 	begin();
 	bad = must_watch(UFFDIO_REGISTER_MODE_MISSING, 0);
-	bad += ts_expect(!copy_in(0, half), "UFFDIO_COPY");
+	bad += ts_expect(!ts_uffd_copy(&uffd, 0, half), "UFFDIO_COPY");
 	bad += lie(0, half);
 	bad += ask(PEER_CHECK, 0, half, SEED);
 	bad += use(0, half, SEED);
 
 	/* The rest on demand, the first access to some being to a tag. */
-	handler(&thread, true);
+	ts_uffd_start(&uffd);
 	ts_tags_write(mem, half, half / 2, SEED);
 	bad += ts_tags_zero(mem, half + half / 2, half / 2);
-	handler(&thread, false);
-	bad += ts_expect(nr_events == half, "%zu events, not %zu", half,
-			 nr_events);
+	ts_uffd_stop(&uffd);
+	bad += ts_expect(uffd.events == half, "%zu events, not %zu", half,
+			 uffd.events);
 	bad += ts_data_check(mem, half, half, SEED);
 	bad += ts_tags_check(mem, half, half / 2, SEED);
 	bad += ask(PEER_CHECK, 0, NR, SEED);
 
 	/* What is there already stays as it is. */
 	ts_tags_write(mem, half, half, SEED);
-	ts_data_write(source, 0, NR, 2);
-	bad += ts_expect(copy_in(0, NR) == EEXIST, "UFFDIO_COPY to refuse");
+	ts_data_write(uffd.source, 0, NR, 2);
+	bad += ts_expect(ts_uffd_copy(&uffd, 0, NR) == EEXIST,
+			 "UFFDIO_COPY to refuse");
 	bad += ts_check(mem, 0, NR, SEED);
 	bad += end();
-	ts_unmap(source, NR);
+	ts_unmap(uffd.source, NR);
 	return bad;
 }
 
@@ -349,11 +219,11 @@ static size_t zeroed(void)
 
 	begin();
 	bad = must_watch(UFFDIO_REGISTER_MODE_MISSING, 0);
-	bad += ts_expect(!zero_in(0, NR), "UFFDIO_ZEROPAGE");
+	bad += ts_expect(!ts_uffd_zero(&uffd, 0, NR), "UFFDIO_ZEROPAGE");
 	bad += lie(0, NR);
 	bad += ask(PEER_ZERO, 0, NR / 2, 0);
 	bad += ts_tags_zero(mem, 0, NR / 2);
-	bad += data_zero(mem, 0, NR / 2);
+	bad += ts_data_zero(mem, 0, NR / 2);
 	/* Both halves are in use by both now, one of them tagged. */
 	bad += ask(PEER_WRITE, 0, NR, SEED);
 	bad += ts_tags_zero(mem, 0, NR / 2);
@@ -361,7 +231,7 @@ static size_t zeroed(void)
 	bad += use(NR / 2, NR / 2, SEED);
 	ts_tags_write(mem, 0, NR / 2, SEED);
 	bad += ts_check(mem, 0, NR, SEED);
-	bad += ts_expect(zero_in(0, NR) == EEXIST,
+	bad += ts_expect(ts_uffd_zero(&uffd, 0, NR) == EEXIST,
 			 "UFFDIO_ZEROPAGE to refuse");
 	bad += ts_check(mem, 0, NR, SEED);
 	return bad + end();
@@ -371,21 +241,21 @@ static size_t zeroed(void)
 static size_t mapped(void)
 {
 	size_t bad, half = NR / 2;
-	pthread_t thread;
 	long faults;
 
 	begin();
 	bad = must_watch(UFFDIO_REGISTER_MODE_MINOR, UFFD_FEATURE_MINOR_SHMEM);
 	bad += ask(PEER_WRITE, 0, NR, SEED);
-	bad += ts_expect(!map_in(0, half, 0), "UFFDIO_CONTINUE");
+	bad += ts_expect(!ts_uffd_continue(&uffd, 0, half, 0),
+			 "UFFDIO_CONTINUE");
 	bad += lie(0, half);
 	bad += use(0, half, SEED);
 
-	handler(&thread, true);
+	ts_uffd_start(&uffd);
 	ts_tags_write(mem, half, half, SEED);
-	handler(&thread, false);
-	bad += ts_expect(nr_events == half, "%zu events, not %zu", half,
-			 nr_events);
+	ts_uffd_stop(&uffd);
+	bad += ts_expect(uffd.events == half, "%zu events, not %zu", half,
+			 uffd.events);
 	bad += ts_expect(!ts_in_storage(mem, NR),
 			 "no tagged page in tag storage");
 	bad += ts_check(mem, 0, NR, SEED);
@@ -395,7 +265,8 @@ static size_t mapped(void)
 	madvise(mem, NR * ts_psize, MADV_DONTNEED);
 	faults = ts_vmstat("metadata_none_fault");
 	bad += ask(PEER_WRITE, 0, NR, 2);
-	bad += ts_expect(!map_in(0, NR, 0), "UFFDIO_CONTINUE once more");
+	bad += ts_expect(!ts_uffd_continue(&uffd, 0, NR, 0),
+			 "UFFDIO_CONTINUE once more");
 	bad += ts_tags_check(mem, 0, NR, SEED);
 	bad += ts_data_check(mem, 0, NR, 2);
 	bad += ts_usually(ts_vmstat("metadata_none_fault") == faults,
@@ -403,19 +274,9 @@ static size_t mapped(void)
 	return bad + end();
 }
 
-/* How many pages are write-protected by userfaultfd? */
-static size_t wp_pages(size_t first, size_t nr)
-{
-	size_t wp = 0;
-
-	for (; nr; nr--, first++)
-		wp += !!(ts_pagemap(mem + first * ts_psize) & PM_UFFD_WP);
-	return wp;
-}
-
 static size_t expect_wp(size_t first, size_t nr, size_t want)
 {
-	size_t wp = wp_pages(first, nr);
+	size_t wp = ts_uffd_protected(mem, first, nr);
 
 	return ts_expect(wp == want, "%zu pages protected, not %zu", want, wp);
 }
@@ -428,7 +289,6 @@ static size_t expect_wp(size_t first, size_t nr, size_t want)
 static size_t check_wp(size_t tagged)
 {
 	size_t bad = expect_wp(0, NR, NR);
-	pthread_t thread;
 	size_t i;
 
 	bad += ts_tags_check(mem, 0, tagged, SEED);
@@ -438,16 +298,16 @@ static size_t check_wp(size_t tagged)
 			 "no tagged page in tag storage");
 	bad += expect_wp(0, NR, NR);
 
-	handler(&thread, true);
+	ts_uffd_start(&uffd);
 	bad += ask(PEER_WRITE, 0, NR, 2);
 	bad += ts_data_check(mem, 0, NR, 2);
 	bad += expect_wp(0, NR, NR);
-	bad += ts_expect(!nr_events, "no event, not %zu", nr_events);
+	bad += ts_expect(!uffd.events, "no event, not %zu", uffd.events);
 	ts_tags_write(mem, 0, 10, 2);
 	ts_tags_write(mem, NR - 10, 10, 2);
 	ts_data_write(mem, 10, 10, 3);
-	handler(&thread, false);
-	bad += ts_expect(nr_events == 30, "30 events, not %zu", nr_events);
+	ts_uffd_stop(&uffd);
+	bad += ts_expect(uffd.events == 30, "30 events, not %zu", uffd.events);
 	bad += expect_wp(0, NR, NR - 30);
 	bad += ask(PEER_CHECK, 10, 10, 3);
 	bad += ask(PEER_CHECK, 20, NR - 20, 2);
@@ -456,7 +316,8 @@ static size_t check_wp(size_t tagged)
 	for (i = 10; i < NR - 10; i++)
 		bad += i < tagged ? ts_tags_check(mem, i, 1, SEED) :
 				    ts_tags_zero(mem, i, 1);
-	bad += ts_expect(!protect(0, NR, false), "write protection to end");
+	bad += ts_expect(!ts_uffd_protect(&uffd, 0, NR, false),
+			 "write protection to end");
 	bad += expect_wp(0, NR, 0);
 	ts_write(mem, 0, NR, 4);
 	bad += ask(PEER_CHECK, 0, NR, 4);
@@ -474,7 +335,8 @@ static size_t protected(void)
 			 "MADV_POPULATE_READ to work");
 	ts_tags_write(mem, 0, half, SEED);
 	bad += must_watch(UFFDIO_REGISTER_MODE_WP, WP_SHMEM);
-	bad += ts_expect(!protect(0, NR, true), "write protection");
+	bad += ts_expect(!ts_uffd_protect(&uffd, 0, NR, true),
+			 "write protection");
 	bad += check_wp(half);
 	return bad + end();
 }
@@ -502,10 +364,12 @@ static size_t protected_waiting(bool by_continue)
 	}
 	bad += must_watch(mode, features);
 	if (by_continue)
-		bad += ts_expect(!map_in(0, NR, UFFDIO_CONTINUE_MODE_WP),
+		bad += ts_expect(!ts_uffd_continue(&uffd, 0, NR,
+						   UFFDIO_CONTINUE_MODE_WP),
 				 "UFFDIO_CONTINUE that protects");
 	else
-		bad += ts_expect(!protect(0, NR, true), "write protection");
+		bad += ts_expect(!ts_uffd_protect(&uffd, 0, NR, true),
+				 "write protection");
 	bad += lie(0, NR);
 	bad += check_wp(0);
 	return bad + end();
@@ -517,13 +381,12 @@ static size_t protected_swapped(void)
 	size_t bad;
 	long out;
 
-	if (ts_missing(TS_NEED_SWAP))
-		return 0;
 	begin();
 	bad = ask(PEER_WRITE, 0, NR, SEED);
 	ts_tags_write(mem, 0, NR, SEED);
 	bad += must_watch(UFFDIO_REGISTER_MODE_WP, WP_SHMEM);
-	bad += ts_expect(!protect(0, NR, true), "write protection");
+	bad += ts_expect(!ts_uffd_protect(&uffd, 0, NR, true),
+			 "write protection");
 	/* What two have mapped is not paged out by one. */
 	bad += ask(PEER_UNMAP, 0, NR, 0);
 	out = ts_vmstat("pswpout");
@@ -541,8 +404,7 @@ static size_t all_protected(void)
 
 	bad = protected_waiting(false);
 	bad += protected_waiting(true);
-	bad += protected();
-	return bad + protected_swapped();
+	return bad + protected();
 }
 
 static sigjmp_buf after_bus;
@@ -602,14 +464,16 @@ static size_t poisoned(void)
 	bad += all_poisoned(0, half);
 	bad += ask(PEER_WRITE, 0, NR, SEED);
 	bad += all_poisoned(0, half);
-	bad += ts_expect(!map_in(half, half, 0), "UFFDIO_CONTINUE");
+	bad += ts_expect(!ts_uffd_continue(&uffd, half, half, 0),
+			 "UFFDIO_CONTINUE");
 	bad += ts_expect(poison(half, half) == EEXIST,
 			 "UFFDIO_POISON to refuse");
 	bad += lie(half, half);
 	bad += use(half, half, SEED);
 	bad += all_poisoned(0, half);
 
-	bad += ts_expect(!map_in(0, half, 0), "UFFDIO_CONTINUE over poison");
+	bad += ts_expect(!ts_uffd_continue(&uffd, 0, half, 0),
+			 "UFFDIO_CONTINUE over poison");
 	bad += lie(0, half);
 	bad += use(0, half, SEED);
 	bad += ts_check(mem, 0, NR, SEED);
@@ -619,7 +483,8 @@ static size_t poisoned(void)
 	bad += ts_expect(!poison(0, half), "UFFDIO_POISON of tagged pages");
 	bad += all_poisoned(0, half);
 	bad += ask(PEER_CHECK, 0, NR, SEED);
-	bad += ts_expect(!map_in(0, half, 0), "UFFDIO_CONTINUE over poison");
+	bad += ts_expect(!ts_uffd_continue(&uffd, 0, half, 0),
+			 "UFFDIO_CONTINUE over poison");
 	bad += ts_check(mem, 0, NR, SEED);
 	return bad + end();
 }
@@ -678,6 +543,16 @@ static int wp_lent(void)
 	return run(all_protected, true);
 }
 
+static int wp_swapped(void)
+{
+	return run(protected_swapped, false);
+}
+
+static int wp_swapped_lent(void)
+{
+	return run(protected_swapped, true);
+}
+
 static int poison_missing(void)
 {
 	return run(poisoned, false);
@@ -707,6 +582,12 @@ static int storage_used(void)
 	return ts_result(ts_while_lent(all_ways));
 }
 
+static int storage_used_swapped(void)
+{
+	lent = false;
+	return ts_result(ts_while_lent(protected_swapped));
+}
+
 #define NEED	(TS_NEED_ROOT | TS_NEED_COUNTERS | TS_NEED_REGIONS)
 
 static const struct ts_case cases[] = {
@@ -718,9 +599,14 @@ static const struct ts_case cases[] = {
 	{ "UFFDIO_CONTINUE in tag storage", minor_lent, NEED },
 	{ "UFFDIO_WRITEPROTECT", wp, NEED },
 	{ "UFFDIO_WRITEPROTECT in tag storage", wp_lent, NEED },
+	{ "UFFDIO_WRITEPROTECT, and swapped", wp_swapped, NEED | TS_NEED_SWAP },
+	{ "UFFDIO_WRITEPROTECT in tag storage, and swapped", wp_swapped_lent,
+	  NEED | TS_NEED_SWAP },
 	{ "UFFDIO_POISON", poison_missing, NEED },
 	{ "UFFDIO_POISON in tag storage", poison_lent, NEED },
 	{ "tag storage in use", storage_used, NEED },
+	{ "tag storage in use, pages swapped out", storage_used_swapped,
+	  NEED | TS_NEED_SWAP },
 };
 
 int main(void)

@@ -258,11 +258,11 @@ static int in_storage(void)
 static int storage_used(void)
 {
 	struct ts_counters before, after;
-	size_t bad, lent;
+	size_t bad, data;
 
-	lent = ts_lend(&ballast, 4);
+	data = ts_lend(&ballast, 4);
 	ts_counters(&before);
-	ksft_print_msg("%zu pages of data in tag storage, %ld free\n", lent,
+	ksft_print_msg("%zu pages of data in tag storage, %ld free\n", data,
 		       before.free);
 	bad = probed_untagged();
 	bad += probed(true, false);
