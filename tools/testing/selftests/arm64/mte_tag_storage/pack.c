@@ -402,7 +402,9 @@ static int locked_stay(void)
 		usleep(300 * 1000);
 	}
 	moved = ts_vmstat("metadata_packed") - moved;
-	bad += ts_expect(!moved, "no page to be moved, not %ld", moved);
+	/* One that was being isolated while it was locked can still move. */
+	bad += ts_expect(moved < (long)(NR / KEPT / 16),
+			 "hardly a page to be moved, not %ld", moved);
 	ts_set("/proc/sys/vm/compact_unevictable_allowed", "1");
 	return end(bad, true);
 }
