@@ -52,11 +52,11 @@ make_layout()
 	LAYOUT=("${LAYOUT_MACHINE[@]}" -c "$LAYOUT_CPU" -d "$dtb")
 }
 
-# expected_line LAYOUT: what the kernel has to say of dts/LAYOUT.dts, which is in
-# its first line; nothing if that does not say.
-expected_line()
+# expected_lines LAYOUT: what the kernel has to say of dts/LAYOUT.dts, which is in
+# its first lines; nothing if these do not say.
+expected_lines()
 {
-	sed -n '1s,^/\* expect: \(.*\) \*/$,\1,p' "$TOP/dts/$1.dts"
+	sed -n 's,^/\* expect: \(.*\) \*/$,\1,p' "$TOP/dts/$1.dts"
 }
 
 # boot_layout LAYOUT KERNEL ARGUMENT...: boot with the device tree dts/LAYOUT.dts.

@@ -182,16 +182,12 @@ static int pinned(void)
 
 static int large(int (*fn)(void))
 {
-	char name[64];
+	size_t kb = nr * ts_psize / 1024;
 	int ret;
 
-	snprintf(name, sizeof(name), "hugepages-%zukB/enabled",
-		 nr * ts_psize / 1024);
-	ts_thp_set("hugepages-2048kB/enabled", "never");
-	ts_thp_set(name, "madvise");
+	ts_thp_size(kb, true);
 	ret = fn();
-	ts_thp_set(name, "never");
-	ts_thp_set("hugepages-2048kB/enabled", "inherit");
+	ts_thp_size(kb, false);
 	return ret;
 }
 

@@ -334,12 +334,8 @@ static int large_beside(void)
 {
 	size_t per = 16, nr = 16 * per, bad = 0, tried, met = 0;
 	double least = 1;
-	char name[64];
 
-	snprintf(name, sizeof(name), "hugepages-%zukB/enabled",
-		 per * ts_psize / 1024);
-	ts_thp_set("hugepages-2048kB/enabled", "never");
-	ts_thp_set(name, "madvise");
+	ts_thp_size(per * ts_psize / 1024, true);
 	pthread_barrier_init(&barrier, NULL, 2);
 	slow = ts_slow("metadata_take_free", USEC_BUSY);
 	ts_run_on(0);
@@ -360,8 +356,7 @@ static int large_beside(void)
 	}
 	ts_slow(NULL, 0);
 	pthread_barrier_destroy(&barrier);
-	ts_thp_set(name, "never");
-	ts_thp_set("hugepages-2048kB/enabled", "inherit");
+	ts_thp_size(per * ts_psize / 1024, false);
 	ksft_print_msg("%zu folios beside a busy block, after %.4f s\n", met,
 		       least);
 	bad += ts_usually(!slow || met, "folios to be allocated beside");

@@ -175,13 +175,10 @@ static int advised_used(void)
 	return ts_result(ts_while_lent(race));
 }
 
-/* Without the long pauses that it makes. */
 static void by_daemon(void)
 {
 	by_khugepaged = true;
-	ts_thp_set("khugepaged/scan_sleep_millisecs", "5");
-	ts_thp_set("khugepaged/alloc_sleep_millisecs", "5");
-	ts_thp_set("khugepaged/pages_to_scan", "1000000");
+	ts_khugepaged_hurry();
 }
 
 static int unasked(void)

@@ -68,9 +68,7 @@ static size_t mapped_by_pmd(const char *mem)
 static void start_khugepaged(void)
 {
 	by_khugepaged = true;
-	ts_thp_set("khugepaged/scan_sleep_millisecs", "5");
-	ts_thp_set("khugepaged/alloc_sleep_millisecs", "5");
-	ts_thp_set("khugepaged/pages_to_scan", "1000000");
+	ts_khugepaged_hurry();
 }
 
 /*
@@ -315,16 +313,14 @@ static int swapped_used(void)
 /* Base pages in tag storage, a quarter of which the tagged mapping waits for. */
 static size_t lent_collapsed(struct ts_ballast *ballast)
 {
-	size_t bad, in, q = nr / 4;
+	size_t bad, q = nr / 4;
 
 	begin();
 	ts_ballast_near(ballast);
 	ts_data_write(plain, 0, nr, 1);
 	ts_tags_write(tagged, 0, q, 1);
 	ts_protect(plain, q, q, TS_RWT);
-	in = ts_in_storage(plain, nr);
-	ts_usually(in > nr / 2, "most of %zu pages in tag storage, not %zu",
-		   nr - q, in);
+	ts_mostly_lent(plain, nr);
 	bad = must_collapse(tagged);
 	bad += ts_check(tagged, 0, q, 1);
 	bad += ts_tags_zero(tagged, q, nr - q);

@@ -95,8 +95,7 @@ static void begin(size_t tagged)
 		ts_ballast_near(&ballast);
 	ts_data_write(plain, 0, nr, SEED);
 	if (lent)
-		ts_usually(ts_in_storage(plain, nr) > nr / 2,
-			   "most pages in tag storage");
+		ts_mostly_lent(plain, nr);
 	ts_data_check(other, 0, nr, SEED);
 	ts_protect(other, 0, tagged, TS_RWT);
 	ts_tags_write(other, 0, tagged, SEED);
@@ -179,13 +178,10 @@ static size_t race(void)
 	return bad;
 }
 
-/* Without the long pauses that it makes. */
 static size_t race_of(bool khugepaged)
 {
 	by_khugepaged = khugepaged;
-	ts_thp_set("khugepaged/scan_sleep_millisecs", "5");
-	ts_thp_set("khugepaged/alloc_sleep_millisecs", "5");
-	ts_thp_set("khugepaged/pages_to_scan", "1000000");
+	ts_khugepaged_hurry();
 	return race();
 }
 

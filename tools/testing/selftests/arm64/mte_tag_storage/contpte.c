@@ -291,16 +291,14 @@ static int rounds(size_t (*fn)(unsigned int round))
 
 	if (ts_psize != 4096)
 		return ts_skip("contiguous PTEs are not for groups of 16 pages");
-	ts_thp_set("hugepages-2048kB/enabled", "never");
-	ts_thp_set("hugepages-64kB/enabled", "madvise");
+	ts_thp_size(64, true);
 	counts = ts_slow("__contpte_try_unfold", 0);
 	ts_be_slow(true);
 	for (round = 0; round < 4 && !bad; round++)
 		bad += fn(round);
 	ts_be_slow(false);
 	ts_slow(NULL, 0);
-	ts_thp_set("hugepages-64kB/enabled", "never");
-	ts_thp_set("hugepages-2048kB/enabled", "inherit");
+	ts_thp_size(64, false);
 	return ts_result(bad);
 }
 

@@ -331,17 +331,20 @@ static int swapped_storage_used(void)
 /* Pages, merged or not, that lie in tag storage until a tag is accessed. */
 static int in_storage(void)
 {
-	static int (*const fn[])(void) = {
-		one_tagged, both_tagged, refused, waiting, unmerged,
+	static const struct ts_case again[] = {
+		{ "one tagged", one_tagged, 0 },
+		{ "both tagged", both_tagged, 0 },
+		{ "refused", refused, 0 },
+		{ "waiting", waiting, 0 },
+		{ "unmerged", unmerged, 0 },
 	};
 	long faults = ts_vmstat("metadata_none_fault");
-	size_t bad = 0, i;
+	size_t bad;
 
 	/* The free pages of one CPU, see ts_ballast_near(). */
 	ts_run_on(0);
 	lent = true;
-	for (i = 0; i < ARRAY_SIZE(fn); i++)
-		bad += ts_expect(fn[i]() == KSFT_PASS, "way %zu to work", i);
+	bad = ts_all_pass(again, ARRAY_SIZE(again));
 	lent = false;
 	bad += ts_expect(ts_vmstat("metadata_none_fault") > faults + NR / 2,
 			 "faults of pages in tag storage");

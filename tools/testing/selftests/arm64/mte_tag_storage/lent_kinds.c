@@ -177,19 +177,15 @@ static int target_of_compaction(void)
 {
 	size_t nr = 4096, i, bad;
 	long kb = 4 * ts_psize / 1024;
-	char name[64];
 	char *mem;
 
 	/* Every second one goes, so that the others are worth moving. */
-	snprintf(name, sizeof(name), "hugepages-%ldkB/enabled", kb);
-	ts_thp_set("hugepages-2048kB/enabled", "never");
-	ts_thp_set(name, "madvise");
+	ts_thp_size(kb, true);
 	mem = ts_map_huge(nr * ts_psize);
 	ts_data_write(mem, 0, nr, 1);
 	for (i = 0; i < nr; i += 8)
 		madvise(mem + i * ts_psize, 4 * ts_psize, MADV_DONTNEED);
-	ts_thp_set(name, "never");
-	ts_thp_set("hugepages-2048kB/enabled", "inherit");
+	ts_thp_size(kb, false);
 
 	bad = ts_expect(ts_folio_pages(mem + 4 * ts_psize) == 4,
 			"folios of %ld kB", kb);

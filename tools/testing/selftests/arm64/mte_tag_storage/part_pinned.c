@@ -310,12 +310,9 @@ static int swapped_shared(void)
 /* From swap in RAM they would come as they went. */
 static int swapped_large(void)
 {
-	char name[64];
 	size_t bad;
 
-	snprintf(name, sizeof(name), "hugepages-%lukB/enabled", KB);
-	ts_thp_set("hugepages-2048kB/enabled", "never");
-	ts_thp_set(name, "madvise");
+	ts_thp_size(KB, true);
 	mem = ts_map_huge(NR * ts_psize);
 	ts_protect(mem, 0, NR, TS_RWT);
 	begin(mem);
@@ -323,8 +320,7 @@ static int swapped_large(void)
 			"folios of %lu kB", KB);
 	bad += swap_once();
 	bad += swap_once();
-	ts_thp_set(name, "never");
-	ts_thp_set("hugepages-2048kB/enabled", "inherit");
+	ts_thp_size(KB, false);
 	return end(bad);
 }
 
@@ -362,12 +358,8 @@ static int swapped_turns(void)
 {
 	size_t per = 2 * TS_COVER, nr = 6 * per, i, bad;
 	bool of_no_use = false;
-	char name[64];
 
-	snprintf(name, sizeof(name), "hugepages-%zukB/enabled",
-		 per * ts_psize / 1024);
-	ts_thp_set("hugepages-2048kB/enabled", "never");
-	ts_thp_set(name, "madvise");
+	ts_thp_size(per * ts_psize / 1024, true);
 	mem = ts_map_huge(NR * ts_psize);
 	for (i = 0; i < nr; i += 2 * per)
 		ts_protect(mem, i, per, TS_RWT);
@@ -379,8 +371,7 @@ static int swapped_turns(void)
 	for (i = 0; i < ROUNDS && !bad && !of_no_use; i++)
 		bad += swap_by_turns(nr, per, &of_no_use);
 	ksft_print_msg("a folio was of no use: %s\n", of_no_use ? "yes" : "no");
-	ts_thp_set(name, "never");
-	ts_thp_set("hugepages-2048kB/enabled", "inherit");
+	ts_thp_size(per * ts_psize / 1024, false);
 	return end(bad);
 }
 

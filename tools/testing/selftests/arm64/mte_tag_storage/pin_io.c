@@ -38,8 +38,8 @@
 struct io {
 	ssize_t (*run)(int fd, bool write, struct iovec *iov, int nr);
 	bool write;
-	int fd, uffd;
-	char *stop;
+	int fd;
+	struct ts_uffd stop;
 	struct iovec iov[3];
 	int nr;
 	ssize_t ret;
@@ -145,15 +145,8 @@ static void *io_thread(void *arg)
 /* A page that nobody gets before finish(). */
 static bool set_stop(struct io *io)
 {
-	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
-
-	io->stop = ts_map(1, TS_RW, 0);
-	reg.range.start = (unsigned long)io->stop;
-	reg.range.len = ts_psize;
-	io->uffd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-	return io->uffd >= 0 && !ioctl(io->uffd, UFFDIO_API, &api) &&
-	       !ioctl(io->uffd, UFFDIO_REGISTER, &reg);
+	return ts_uffd_open(&io->stop, ts_map(1, TS_RW, 0), 1,
+			    UFFDIO_REGISTER_MODE_MISSING, 0);
 }
 
 /* Start the I/O, and return when all but its last page is pinned. */
@@ -169,12 +162,12 @@ static bool begin(struct io *io, const size_t *page, int nr)
 	io->fd = open(TS_DISK, O_RDWR | O_DIRECT);
 	if (io->fd < 0 || !set_stop(io))
 		return false;
-	io->iov[nr].iov_base = io->stop;
+	io->iov[nr].iov_base = io->stop.mem;
 	io->iov[nr].iov_len = ts_psize;
 	io->nr = nr + 1;
 	if (pthread_create(&io->thread, NULL, io_thread, io))
 		return false;
-	event.fd = io->uffd;
+	event.fd = io->stop.fd;
 	return poll(&event, 1, SHORT * 1000) == 1 && event.revents == POLLIN;
 }
 
@@ -182,11 +175,8 @@ static bool begin(struct io *io, const size_t *page, int nr)
 static void *finish(void *arg)
 {
 	struct io *io = arg;
-	struct uffdio_zeropage zero = {
-		.range = { (unsigned long)io->stop, ts_psize },
-	};
 
-	ioctl(io->uffd, UFFDIO_ZEROPAGE, &zero);
+	ts_uffd_zero(&io->stop, 0, 1);
 	pthread_join(io->thread, NULL);
 	return NULL;
 }
@@ -222,9 +212,9 @@ static size_t end(struct io *io, const size_t *page, int nr)
 	for (i = 0; i < nr; i++)
 		bad += io->write ? on_disk(io, i, page[i]) :
 		       ts_data_check(ballast.mem, page[i], 1, DISK);
-	close(io->uffd);
+	close(io->stop.fd);
 	close(io->fd);
-	ts_unmap(io->stop, 1);
+	ts_unmap(io->stop.mem, 1);
 	return bad;
 }
 

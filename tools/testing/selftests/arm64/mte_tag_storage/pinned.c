@@ -710,16 +710,12 @@ static bool find_tail(const char *mem, size_t nr, size_t *tail, size_t *storage)
 /* Large folios of data that are no huge pages. */
 static char *map_large(size_t nr)
 {
-	char name[64], *mem;
+	char *mem;
 
-	snprintf(name, sizeof(name), "hugepages-%zukB/enabled",
-		 LARGE * ts_psize / 1024);
-	ts_thp_set("hugepages-2048kB/enabled", "never");
-	ts_thp_set(name, "madvise");
+	ts_thp_size(LARGE * ts_psize / 1024, true);
 	mem = ts_map_huge(nr * ts_psize);
 	ts_data_write(mem, 0, nr, SEED);
-	ts_thp_set(name, "never");
-	ts_thp_set("hugepages-2048kB/enabled", "inherit");
+	ts_thp_size(LARGE * ts_psize / 1024, false);
 	return mem;
 }
 

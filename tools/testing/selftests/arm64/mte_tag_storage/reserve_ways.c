@@ -622,21 +622,16 @@ static int way_moved_part(void)
 static void *lock_slowly(void *arg)
 {
 	struct uffdio_move *move = arg;
-	struct uffdio_api api = {
-		.api = UFFD_API, .features = UFFD_FEATURE_MOVE,
-	};
-	struct uffdio_register reg = {
-		.range = { move->dst, move->len },
-		.mode = UFFDIO_REGISTER_MODE_MISSING,
-	};
-	int fd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	struct ts_uffd uffd;
 
+	if (!ts_uffd_open(&uffd, (char *)move->dst, 1,
+			  UFFDIO_REGISTER_MODE_MISSING, UFFD_FEATURE_MOVE))
+		return NULL;
 	ts_run_on(1);
 	ts_be_slow(true);
-	if (!ioctl(fd, UFFDIO_API, &api) && !ioctl(fd, UFFDIO_REGISTER, &reg))
-		ioctl(fd, UFFDIO_MOVE, move);
+	ioctl(uffd.fd, UFFDIO_MOVE, move);
 	ts_be_slow(false);
-	close(fd);
+	close(uffd.fd);
 	return NULL;
 }
 

@@ -183,15 +183,13 @@ static size_t becomes_tagged(size_t (*fill)(int fd), struct ts_ballast *ballast)
 {
 	int fd = ts_memfd(NR * ts_psize);
 	char *plain, *mem;
-	size_t bad, i;
+	size_t bad;
 
 	ts_ballast_near(ballast);
 	bad = fill(fd);
 	plain = ts_map_fd(fd, NR * ts_psize, TS_RW, MAP_SHARED);
 	bad += ts_data_check(plain, 0, NR, 1);
-	i = ts_in_storage(plain, NR);
-	bad += ts_usually(i > NR / 2, "most of %lu pages in tag storage, not %zu",
-			  NR, i);
+	bad += ts_mostly_lent(plain, NR);
 	mem = ts_map_fd(fd, NR * ts_psize, TS_RWT, MAP_SHARED);
 	bad += ts_tags_zero(mem, 0, NR);
 	bad += ts_data_check(plain, 0, NR, 1);

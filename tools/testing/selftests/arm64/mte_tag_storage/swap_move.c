@@ -22,7 +22,7 @@ enum place { MEMORY, SWAP };
 
 static char *src, *dst;
 static size_t nr;
-static int uffd;
+static struct ts_uffd uffd;
 
 /* Move all, page by page or at once; 0 or an error. */
 static int move(size_t first, size_t len)
@@ -35,7 +35,7 @@ static int move(size_t first, size_t len)
 
 	while (m.len) {
 		m.move = 0;
-		if (!ioctl(uffd, UFFDIO_MOVE, &m))
+		if (!ioctl(uffd.fd, UFFDIO_MOVE, &m))
 			return 0;
 		/* Locked for a moment, on its way to swap or back. */
 		if (errno != EAGAIN && errno != EBUSY)
@@ -51,23 +51,6 @@ static int move(size_t first, size_t len)
 	return 0;
 }
 
-/* Register what is at dst: holes there are filled by moving only. */
-static bool open_uffd(void)
-{
-	struct uffdio_api api = {
-		.api = UFFD_API,
-		.features = UFFD_FEATURE_MOVE,
-	};
-	struct uffdio_register reg = {
-		.range = { (unsigned long)dst, nr * ts_psize },
-		.mode = UFFDIO_REGISTER_MODE_MISSING,
-	};
-
-	uffd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-	return uffd >= 0 && !ioctl(uffd, UFFDIO_API, &api) &&
-	       !ioctl(uffd, UFFDIO_REGISTER, &reg);
-}
-
 static bool map_both(size_t pages, int prot_src, int prot_dst)
 {
 	nr = pages;
@@ -79,7 +62,9 @@ static bool map_both(size_t pages, int prot_src, int prot_dst)
 		madvise(src, nr * ts_psize, MADV_NOHUGEPAGE);
 		madvise(dst, nr * ts_psize, MADV_NOHUGEPAGE);
 	}
-	if (open_uffd())
+	/* Holes at dst are filled by moving only. */
+	if (ts_uffd_open(&uffd, dst, nr, UFFDIO_REGISTER_MODE_MISSING,
+			 UFFD_FEATURE_MOVE))
 		return true;
 	ksft_print_msg("userfaultfd: %s\n", strerror(errno));
 	return false;
@@ -87,7 +72,7 @@ static bool map_both(size_t pages, int prot_src, int prot_dst)
 
 static void unmap_both(void)
 {
-	close(uffd);
+	close(uffd.fd);
 	ts_unmap(src, nr);
 	ts_unmap(dst, nr);
 }

@@ -185,6 +185,17 @@ size_t ts_all_ways(const struct ts_way *way, size_t nr)
 	return bad;
 }
 
+/* The same for cases that are run once more, otherwise. */
+size_t ts_all_pass(const struct ts_case *cases, size_t nr)
+{
+	size_t bad = 0, i;
+
+	for (i = 0; i < nr; i++)
+		bad += ts_expect(cases[i].fn() == KSFT_PASS, "%s to work",
+				 cases[i].name);
+	return bad;
+}
+
 /* Enable tagged pointers and synchronous checks; or end, skipped. */
 void ts_setup(void)
 {
@@ -419,6 +430,24 @@ void ts_thp_set(const char *name, const char *value)
 
 	snprintf(path, sizeof(path), THP_DIR "%s", name);
 	ts_set(path, value);
+}
+
+/* Have folios of @kb KiB where there would be huge pages, or, without @on, these. */
+void ts_thp_size(size_t kb, bool on)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "hugepages-%zukB/enabled", kb);
+	ts_thp_set("hugepages-2048kB/enabled", on ? "never" : "inherit");
+	ts_thp_set(name, on ? "madvise" : "never");
+}
+
+/* Have khugepaged without the long pauses that it makes. */
+void ts_khugepaged_hurry(void)
+{
+	ts_thp_set("khugepaged/scan_sleep_millisecs", "5");
+	ts_thp_set("khugepaged/alloc_sleep_millisecs", "5");
+	ts_thp_set("khugepaged/pages_to_scan", "1000000");
 }
 
 /* A statistic of folios of @kb KiB, or -1. */
@@ -1887,6 +1916,15 @@ size_t ts_in_storage(const char *mem, size_t nr)
 	for (i = 0; i < nr; i++)
 		found += !!ts_storage_of(r, regions, ts_pfn(mem + i * ts_psize));
 	return found;
+}
+
+/* What is to lie there: some pages come from elsewhere all the same. */
+int ts_mostly_lent(const char *mem, size_t nr)
+{
+	size_t in = ts_in_storage(mem, nr);
+
+	return ts_usually(in > nr / 2, "most of %zu pages in tag storage, not %zu",
+			  nr, in);
 }
 
 /*

@@ -129,6 +129,7 @@ int ts_usually(bool ok, const char *fmt, ...) __printf(2, 3);
 int ts_result(size_t bad);
 int ts_skip(const char *fmt, ...) __printf(1, 2);
 size_t ts_all_ways(const struct ts_way *way, size_t nr);
+size_t ts_all_pass(const struct ts_case *cases, size_t nr);
 
 /* Memory. */
 char *ts_map(size_t nr, int prot, int flags);
@@ -153,6 +154,8 @@ size_t ts_locked(const char *mem, size_t nr);
 size_t ts_folio_pages(const char *mem);
 void ts_set(const char *path, const char *value);
 void ts_thp_set(const char *name, const char *value);
+void ts_thp_size(size_t kb, bool on);
+void ts_khugepaged_hurry(void);
 long ts_thp_stat(size_t kb, const char *name);
 
 /* Swap on the first part of TS_DISK. */
@@ -234,6 +237,7 @@ bool ts_ballast_fill(struct ts_ballast *b, long leave);
 void ts_ballast_lend(struct ts_ballast *b);
 void ts_ballast_near(struct ts_ballast *b);
 size_t ts_in_storage(const char *mem, size_t nr);
+int ts_mostly_lent(const char *mem, size_t nr);
 void ts_ballast_free(struct ts_ballast *b);
 ssize_t ts_ballast_find(const struct ts_ballast *b, unsigned long pfn,
 			unsigned long nr);

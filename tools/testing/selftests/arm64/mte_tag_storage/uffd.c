@@ -530,16 +530,13 @@ static int storage_used(void)
 /* Pages that lie in tag storage, and wait. */
 static char *map_none_in_storage(struct ts_ballast *ballast)
 {
-	size_t in;
 	char *mem;
 
 	/* The free pages of one CPU. */
 	ts_run_on(0);
 	ts_ballast_near(ballast);
 	mem = ts_map_none(NR, SEED);
-	in = ts_in_storage(mem, NR);
-	ts_usually(in > NR / 2, "most of %d pages in tag storage, not %zu", NR,
-		   in);
+	ts_mostly_lent(mem, NR);
 	return mem;
 }
 

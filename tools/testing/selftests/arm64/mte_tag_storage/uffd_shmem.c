@@ -142,12 +142,12 @@ static int poison(size_t first, size_t nr)
 /* Mapped pages lie where this try wants them. */
 static size_t lie(size_t first, size_t nr)
 {
-	size_t in = ts_in_storage(mem + first * ts_psize, nr);
+	const char *page = mem + first * ts_psize;
+	size_t in;
 
 	if (lent)
-		return ts_usually(in > nr / 2,
-				  "most of %zu pages in tag storage, not %zu",
-				  nr, in);
+		return ts_mostly_lent(page, nr);
+	in = ts_in_storage(page, nr);
 	return ts_usually(!in, "no page in tag storage, not %zu", in);
 }
 

@@ -57,15 +57,6 @@ static void write_code(void)
 	}
 }
 
-static void lie_in_storage(void)
-{
-	size_t in = ts_in_storage(mem, NR);
-
-	if (lent)
-		ts_usually(in > NR / 2,
-			   "most of %d pages in tag storage, not %zu", NR, in);
-}
-
 /*
  * Pages of a file, private ones or, without @own, those of the page cache, that
  * can be executed and are tagged, or, with @waits, wait to be.
@@ -85,7 +76,8 @@ static bool map_code(bool own, bool waits)
 	if (!waits)
 		ts_tags_write(mem, 0, NR, SEED);
 	write_code();
-	lie_in_storage();
+	if (lent)
+		ts_mostly_lent(mem, NR);
 	if (!own) {
 		char *shared = mem;
 
